@@ -1,0 +1,389 @@
+"""Configurations: frozen dataclasses, and :func:`load_config` which refuses what it does not know.
+
+A configuration is a YAML file by name (``demo``) or path, or a mapping of the same shape. All keys
+are optional::
+
+    name: my-market
+    description: one line
+    data: FILE                # 'synthetic', a LOBSTER zip or CSV, or the folder of a saved tape
+    symbols: [{name: SIM, tick_size: 0.01, lot_size: 1}]
+    session: {open: "09:30", close: "16:00"}
+    exchange: {maker_fee_bps: -0.2, taker_fee_bps: 0.3, self_trade: cancel_taker}
+    tape: {enabled: true, levels: 10}
+    agents:
+      history: {type: replay}
+      mine: {type: "package.module:Class", symbol: SIM, latency_ns: 1000, any_parameter: 1}
+"""
+
+import copy
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marketsim.clock import parse_time
+from marketsim.codes import SelfTrade
+from marketsim.configs import checks
+from marketsim.configs.files import config_names, parse_yaml, read_config
+from marketsim.configs.registry import check_parameters, resolve_agent
+from marketsim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from marketsim.agent import Agent
+
+__all__ = [
+    "AgentConfig",
+    "ExchangeConfig",
+    "SessionConfig",
+    "SimulationConfig",
+    "SymbolConfig",
+    "TapeConfig",
+    "config_names",
+    "load_config",
+    "resolve_agent",
+]
+
+DEFAULT_OPEN = "09:30"
+DEFAULT_CLOSE = "16:00"
+
+#: Overrides of these are taken as they are: a file may be called ``12`` or ``a: b``.
+_TEXT_PATHS = ("name", "description", "data")
+
+
+@dataclass(frozen=True)
+class SymbolConfig:
+    """An instrument: currency per tick and shares (or coins) per lot."""
+
+    name: str = "SIM"
+    tick_size: float = 0.01
+    lot_size: float = 1
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """Hours of continuous trading, nanoseconds since midnight; None is the data's own."""
+
+    open_ns: int | None = None
+    close_ns: int | None = None
+
+
+@dataclass(frozen=True)
+class ExchangeConfig:
+    """Fees (negative: a rebate) and what happens when an agent would trade with itself."""
+
+    maker_fee_bps: float = 0.0
+    taker_fee_bps: float = 0.0
+    maker_fee_ticks_per_lot: float = 0.0
+    taker_fee_ticks_per_lot: float = 0.0
+    self_trade: SelfTrade = SelfTrade.ALLOW
+
+
+@dataclass(frozen=True)
+class TapeConfig:
+    """Whether a tape is written, and how many price levels its book shows."""
+
+    enabled: bool = True
+    levels: int = 10
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """``count`` agents of one class with the same parameters.
+
+    ``symbol`` None is the first symbol. ``parameters`` are keywords of the class.
+    """
+
+    name: str
+    type: str
+    symbol: str | None = None
+    latency_ns: int = 0
+    computation_delay_ns: int = 0
+    count: int = 1
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def build(self, **provided: Any) -> "Agent":
+        """Make one agent.
+
+        Parameters
+        ----------
+        **provided
+            What the simulation has to offer (see ``registry.PROVIDED``); a class takes from it
+            the parameters that it names.
+
+        Raises
+        ------
+        ConfigError
+            When the class refuses a parameter's value.
+        """
+        cls = resolve_agent(self.type, f"agents.{self.name}.type")
+        taken = check_parameters(cls, self.parameters, f"agents.{self.name}")
+        offered = {key: value for key, value in provided.items() if key in taken}
+        try:
+            return cls(**copy.deepcopy(dict(self.parameters)), **offered)
+        except ConfigError as error:
+            raise ConfigError(f"agents.{self.name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """A whole market. ``symbols`` is empty when they are the data's."""
+
+    name: str = "custom"
+    description: str = ""
+    data: str | None = None
+    symbols: tuple[SymbolConfig, ...] = ()
+    session: SessionConfig = SessionConfig()
+    exchange: ExchangeConfig = ExchangeConfig()
+    tape: TapeConfig = TapeConfig()
+    agents: tuple[AgentConfig, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values that :func:`load_config` reads back to an equal object."""
+        raw: dict[str, Any] = {
+            "name": self.name,
+            "description": self.description,
+            "data": self.data,
+            "session": {"open": self.session.open_ns, "close": self.session.close_ns},
+            "exchange": asdict(self.exchange)
+            | {"self_trade": self.exchange.self_trade.name.lower()},
+            "tape": asdict(self.tape),
+            "agents": {agent.name: _agent_to_dict(agent) for agent in self.agents},
+        }
+        if self.symbols:
+            raw["symbols"] = [asdict(symbol) for symbol in self.symbols]
+        return raw
+
+    @functools.cached_property
+    def config_hash(self) -> str:
+        """SHA-256 as hex digits. The order of agents counts, that of other keys does not."""
+        raw = self.to_dict()
+        raw["agents"] = list(raw["agents"].items())
+        canonical = json.dumps(raw, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def load_config(
+    config: str | Path | Mapping[str, Any] | SimulationConfig,
+    overrides: Mapping[str, Any] | None = None,
+) -> SimulationConfig:
+    """Read, override and check a configuration.
+
+    Parameters
+    ----------
+    config
+        A name in ``configs/``, the path of a YAML or JSON file, a mapping, or a configuration.
+    overrides
+        Dotted keys and their values: ``{"agents.pov.participation": 0.2, "data": "FILE"}``. Text
+        values are read as YAML. ``{"agents.pov": None}`` removes an agent.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown configuration or key, a wrong type, a value out of range.
+    """
+    name = "custom"
+    raw: dict[str, Any]
+    if isinstance(config, SimulationConfig):
+        raw = config.to_dict()
+    elif isinstance(config, Mapping):
+        raw = checks.mapping("config", config)
+    else:
+        name, raw = read_config(config)
+    raw = _plain("config", raw)
+    for key, value in (overrides or {}).items():
+        _override(raw, key, value)
+    return _read_simulation(raw, name)
+
+
+def _override(raw: dict[str, Any], path: str, value: Any) -> None:
+    """Set ``raw`` at a dotted path; keys that nobody knows are refused when ``raw`` is read."""
+    if isinstance(value, str) and not (path in _TEXT_PATHS and value != "null"):
+        value = parse_yaml(value, f"override {path}={value}")
+    value = _plain(path, value)
+    *parents, last = path.split(".")
+    if not all((*parents, last)):
+        raise ConfigError(f"override {path!r}: a key is empty")
+    removes_agent = parents == ["agents"] and value is None
+    if parents[:1] == ["agents"] and (len(parents) > 1 or removes_agent):
+        _expect_agent(raw, path, parents[1] if len(parents) > 1 else last)
+    where: Any = raw
+    for depth, key in enumerate(parents):
+        where = _step(where, key, ".".join(parents[: depth + 1]))
+    if isinstance(where, list):
+        where[_position(where, last, path)] = value
+    elif removes_agent:
+        del where[last]
+    else:
+        where[last] = value
+
+
+def _expect_agent(raw: dict[str, Any], path: str, agent: str) -> None:
+    known = checks.mapping("agents", raw.get("agents"))
+    if agent not in known:
+        hint = checks.did_you_mean(agent, known)
+        raise ConfigError(f"override {path}: no agent {agent!r}{hint}")
+
+
+def _step(where: Any, key: str, here: str) -> Any:
+    """Return what a section holds under ``key``; a section that is not written is empty."""
+    if isinstance(where, list):
+        return where[_position(where, key, here)]
+    if where.get(key) is None:
+        where[key] = {}
+    if not isinstance(where[key], dict | list):
+        raise ConfigError(f"override: {here} is a value, it has no keys")
+    return where[key]
+
+
+def _position(items: list[Any], key: str, path: str) -> int:
+    if not key.isdecimal() or int(key) >= len(items):
+        raise ConfigError(f"override {path}: {key!r} must be a position from 0 to {len(items) - 1}")
+    return int(key)
+
+
+def _plain(where: str, value: Any) -> Any:
+    """Return a deep copy of plain JSON values; anything else has no place in a configuration."""
+    try:
+        if isinstance(value, Mapping):
+            return {
+                key: _plain(f"{where}.{key}", item)
+                for key, item in checks.mapping(where, value).items()
+            }
+        if isinstance(value, list | tuple):
+            return [_plain(f"{where}.{i}", item) for i, item in enumerate(value)]
+    except RecursionError as error:
+        raise ConfigError("config: contains itself, or is nested too deeply") from error
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item") and callable(value.item):
+        value = value.item()  # a NumPy scalar
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise ConfigError(f"{where} must be plain text, a number, a list or a mapping, was {value!r}")
+
+
+def _read_simulation(raw: dict[str, Any], default_name: str) -> SimulationConfig:
+    checks.refuse_unknown("", raw, [field.name for field in fields(SimulationConfig)])
+    data = raw.get("data")
+    if data is not None:
+        data = checks.text("data", data)
+    symbols = _read_symbols(raw.get("symbols"), data)
+    config = SimulationConfig(
+        name=checks.text("name", raw.get("name", default_name)),
+        description=str(raw.get("description") or ""),
+        data=data,
+        symbols=symbols,
+        session=_read_session(checks.mapping("session", raw.get("session")), data),
+        exchange=_read_exchange(checks.mapping("exchange", raw.get("exchange"))),
+        tape=_read_tape(checks.mapping("tape", raw.get("tape"))),
+        agents=tuple(
+            _read_agent(name, entry, symbols)
+            for name, entry in checks.mapping("agents", raw.get("agents")).items()
+        ),
+    )
+    for agent in config.agents:
+        if agent.type == "replay" and data is None:
+            raise ConfigError(
+                f"data must be given for agents.{agent.name} to replay: a LOBSTER zip or CSV, the"
+                f" folder of a saved tape, or 'synthetic' (--set data=FILE)"
+            )
+    return config
+
+
+def _read_symbols(raw: Any, data: str | None) -> tuple[SymbolConfig, ...]:
+    if raw is None:
+        return () if data is not None else (SymbolConfig(),)
+    if not isinstance(raw, list) or not raw:
+        raise ConfigError(f"symbols must be a list of at least one symbol, was {raw!r}")
+    symbols: dict[str, SymbolConfig] = {}
+    for index, entry in enumerate(raw):
+        where = f"symbols.{index}"
+        keys = checks.mapping(where, entry)
+        checks.refuse_unknown(where, keys, [field.name for field in fields(SymbolConfig)])
+        name = checks.text(f"{where}.name", keys.get("name", SymbolConfig.name))
+        if name in symbols:
+            raise ConfigError(f"{where}.name must be given once, was {name!r} again")
+        tick_size = checks.positive(f"{where}.tick_size", keys.get("tick_size", 0.01))
+        lot_size = keys.get("lot_size", 1)
+        checks.positive(f"{where}.lot_size", lot_size)
+        symbols[name] = SymbolConfig(name, tick_size, lot_size)
+    return tuple(symbols.values())
+
+
+def _read_session(raw: dict[str, Any], data: str | None) -> SessionConfig:
+    checks.refuse_unknown("session", raw, ("open", "close"))
+    fallback = (None, None) if data is not None else (DEFAULT_OPEN, DEFAULT_CLOSE)
+    given = (raw.get("open"), raw.get("close"))
+    open_ns, close_ns = (
+        None if time is None else parse_time(time, f"session.{key}")
+        for key, time in zip(
+            ("open", "close"),
+            (own if own is not None else other for own, other in zip(given, fallback, strict=True)),
+            strict=True,
+        )
+    )
+    if open_ns is not None and close_ns is not None and open_ns >= close_ns:
+        raise ConfigError(
+            f"session.close must be later than session.open {given[0]}, was {given[1]}"
+        )
+    return SessionConfig(open_ns, close_ns)
+
+
+def _read_exchange(raw: dict[str, Any]) -> ExchangeConfig:
+    checks.refuse_unknown("exchange", raw, [field.name for field in fields(ExchangeConfig)])
+    modes = {mode.name.lower(): mode for mode in SelfTrade}
+    mode = checks.choice("exchange.self_trade", raw.pop("self_trade", "allow"), modes)
+    fees = {key: checks.number(f"exchange.{key}", value) for key, value in raw.items()}
+    return ExchangeConfig(self_trade=modes[mode], **fees)
+
+
+def _read_tape(raw: dict[str, Any]) -> TapeConfig:
+    checks.refuse_unknown("tape", raw, [field.name for field in fields(TapeConfig)])
+    return TapeConfig(
+        enabled=checks.boolean("tape.enabled", raw.get("enabled", TapeConfig.enabled)),
+        levels=checks.integer("tape.levels", raw.get("levels", TapeConfig.levels), 1, 1000),
+    )
+
+
+_COMMON_KEYS = ("type", "symbol", "latency_ns", "computation_delay_ns", "count")
+
+
+def _read_agent(name: str, raw: Any, symbols: tuple[SymbolConfig, ...]) -> AgentConfig:
+    where = f"agents.{name}"
+    if not re.fullmatch(r"[A-Za-z_][\w-]*", name):
+        raise ConfigError(f"agents: a name must be letters, digits, _ and -, was {name!r}")
+    keys = checks.mapping(where, raw)
+    if "type" not in keys:
+        raise ConfigError(f"{where}: key 'type' is required")
+    cls = resolve_agent(checks.text(f"{where}.type", keys["type"]), f"{where}.type")
+    parameters = {key: value for key, value in keys.items() if key not in _COMMON_KEYS}
+    check_parameters(cls, parameters, where, _COMMON_KEYS)
+    symbol = keys.get("symbol")
+    if symbol is not None:
+        names = [entry.name for entry in symbols]
+        checks.text(f"{where}.symbol", symbol)
+        if names and symbol not in names:
+            hint = checks.did_you_mean(symbol, names)
+            raise ConfigError(f"{where}.symbol: unknown symbol {symbol!r}{hint}")
+    return AgentConfig(
+        name=name,
+        type=keys["type"],
+        symbol=symbol,
+        latency_ns=checks.integer(f"{where}.latency_ns", keys.get("latency_ns", 0), 0),
+        computation_delay_ns=checks.integer(
+            f"{where}.computation_delay_ns", keys.get("computation_delay_ns", 0), 0
+        ),
+        count=checks.integer(f"{where}.count", keys.get("count", 1), 1),
+        parameters=parameters,
+    )
+
+
+def _agent_to_dict(agent: AgentConfig) -> dict[str, Any]:
+    raw = {key: getattr(agent, key) for key in _COMMON_KEYS if key != "symbol"}
+    if agent.symbol is not None:
+        raw["symbol"] = agent.symbol
+    return raw | copy.deepcopy(dict(agent.parameters))

@@ -1,0 +1,1 @@
+"""Generators of order flow and of return paths."""

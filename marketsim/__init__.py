@@ -1,0 +1,65 @@
+"""Agent-based limit-order-book market simulator.
+
+``import marketsim as ms`` is quick: names are imported when they are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from marketsim import errors as errors
+    from marketsim.agent import Agent as Agent
+    from marketsim.codes import Side as Side
+    from marketsim.configs import SimulationConfig as SimulationConfig
+    from marketsim.configs import load_config as load_config
+    from marketsim.data.lobster import read_lobster as read_lobster
+    from marketsim.simulation import Run as Run
+    from marketsim.simulation import Simulation as Simulation
+    from marketsim.simulation import replay as replay
+    from marketsim.simulation import run as run
+    from marketsim.tape import Tape as Tape
+
+__version__ = "0.1.0"
+
+#: Public name -> module that defines it; a module itself stands for its own name.
+_HOMES = {
+    "Agent": "marketsim.agent",
+    "Run": "marketsim.simulation",
+    "Side": "marketsim.codes",
+    "Simulation": "marketsim.simulation",
+    "SimulationConfig": "marketsim.configs",
+    "Tape": "marketsim.tape",
+    "errors": "marketsim.errors",
+    "load_config": "marketsim.configs",
+    "read_lobster": "marketsim.data.lobster",
+    "replay": "marketsim.simulation",
+    "run": "marketsim.simulation",
+}
+
+__all__ = [
+    "Agent",
+    "Run",
+    "Side",
+    "Simulation",
+    "SimulationConfig",
+    "Tape",
+    "errors",
+    "load_config",
+    "read_lobster",
+    "replay",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'marketsim' has no attribute {name!r}")
+    module = importlib.import_module(home)
+    value = module if home == f"marketsim.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,107 @@
+"""Accounts: cash, position, cost of the position, realised profit and fees, per agent and symbol.
+
+All in integers, so that cash and shares are conserved to the unit: ``cash + cost == realised`` at
+every instant, whatever the rounding of a partly closed position's cost.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from marketsim.compile import helper
+from marketsim.market import accounts, header
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from marketsim.market import Market
+
+MICRO = 1_000_000
+
+
+@helper
+def account_of(m, agent, symbol):  # type: ignore[no-untyped-def]
+    """Index of an account."""
+    return agent * header(m).books_count + symbol
+
+
+@helper
+def book_fill(m, agent, symbol, side, price, lots, maker):  # type: ignore[no-untyped-def]
+    """Enter a fill; returns the fee in millionths of tick·lots (negative: a rebate)."""
+    h = header(m)
+    account = accounts(m, account_of(m, agent, symbol))
+    notional = price * lots
+    if maker:
+        fee = notional * h.maker_fee_rate + lots * h.maker_fee_per_lot
+    else:
+        fee = notional * h.taker_fee_rate + lots * h.taker_fee_per_lot
+    account.fees_micro += fee
+    account.trades += 1
+    account.cash -= side * notional
+    if side > 0:
+        account.bought_lots += lots
+    else:
+        account.sold_lots += lots
+    held = account.position_lots
+    closing = 0
+    if held * side < 0:
+        closing = min(lots, abs(held))
+        # The part of the cost that leaves with the closed lots; exact when all of them go.
+        released = account.cost * closing // abs(held)
+        account.cost -= released
+        account.realised += -side * price * closing - released
+    account.cost += side * price * (lots - closing)
+    account.position_lots = held + side * lots
+    return fee
+
+
+@helper
+def fill_reached(m, agent, symbol, side, price, lots):  # type: ignore[no-untyped-def]
+    """An agent hears of its fill: what it knows of its account catches up."""
+    account = accounts(m, account_of(m, agent, symbol))
+    account.known_position_lots += side * lots
+    account.known_cash -= side * price * lots
+
+
+def account_table(
+    market: "Market", agents: list[str], symbols: list[str], marks: list[int | None]
+) -> "pd.DataFrame":
+    """Accounts of all agents that traded or hold anything, marked to market.
+
+    Parameters
+    ----------
+    agents, symbols : names by id.
+    marks : price [ticks] at which each symbol's positions are valued; None leaves open profit at 0.
+
+    Returns
+    -------
+    DataFrame: agent, symbol, position_lots, cash_ticks, pnl_ticks (realised + unrealised - fees),
+    realised_ticks, unrealised_ticks, average_price_ticks (None when flat), fees_ticks, bought_lots,
+    sold_lots, trades.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    table = market.view("accounts")
+    for agent, name in enumerate(agents):
+        for symbol, ticker in enumerate(symbols):
+            account = table[agent * len(symbols) + symbol]
+            position, cost = int(account["position_lots"]), int(account["cost"])
+            mark = marks[symbol]
+            unrealised = position * mark - cost if mark is not None else 0
+            fees = int(account["fees_micro"]) / MICRO
+            rows.append(
+                {
+                    "agent": name,
+                    "symbol": ticker,
+                    "position_lots": position,
+                    "cash_ticks": int(account["cash"]),
+                    "pnl_ticks": int(account["realised"]) + unrealised - fees,
+                    "realised_ticks": int(account["realised"]),
+                    "unrealised_ticks": unrealised,
+                    "average_price_ticks": cost / position if position else None,
+                    "fees_ticks": fees,
+                    "bought_lots": int(account["bought_lots"]),
+                    "sold_lots": int(account["sold_lots"]),
+                    "trades": int(account["trades"]),
+                }
+            )
+    return pd.DataFrame(rows)

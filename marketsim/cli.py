@@ -1,0 +1,274 @@
+"""The command line: ``marketsim run``, ``data``, ``bench`` and ``warmup``.
+
+Exit codes: 0; 2 for what the user can mend, with one line that says what; 130 after Ctrl-C, with a
+line that says what was written. Everything heavy is imported by the command that needs it.
+"""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+import marketsim
+from marketsim.clock import format_time, parse_time
+from marketsim.errors import ConfigError, DataError, MarketSimError
+
+if TYPE_CHECKING:
+    from marketsim.tape import Tape
+
+#: What ``marketsim run`` alone runs.
+DEFAULT_CONFIG = "demo"
+
+DESCRIPTION = (
+    "A limit-order-book market simulator. `marketsim run` alone replays a synthetic day with an"
+    " execution agent in it. `marketsim --version` prints the version."
+)
+
+Format = Literal["parquet", "lobster", "trades-lob"]
+
+
+def run(
+    config: tyro.conf.Positional[
+        Annotated[str, tyro.conf.arg(metavar="[CONFIG]")]
+    ] = DEFAULT_CONFIG,
+    /,
+    *,
+    seed: int = 0,
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None,
+    overrides: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(name="set", metavar="KEY=VALUE"),
+    ] = (),
+    until: Annotated[str | None, tyro.conf.arg(metavar="HH:MM[:SS]", help_behavior_hint="")] = None,
+    quiet: bool = False,
+    no_report: bool = False,
+) -> None:
+    """Simulate a market; write its tape, accounts, summary and picture.
+
+    Args:
+        config: A name in configs/, or the path of a YAML file.
+        seed: Seed of all random streams; the same seed gives the same tape.
+        out: Folder for the results (default: runs/CONFIG-seedN, numbered when it is taken).
+        overrides: Set a key of the configuration, such as agents.pov.participation=0.2.
+        until: Stop at this time of day.
+        quiet: Print the results' folder and nothing else.
+        no_report: Draw no picture.
+    """
+    from marketsim import console
+    from marketsim.configs import load_config
+    from marketsim.simulation import run as simulate
+
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # `type: package.module:Class` next to the user
+    settings = load_config(config, overrides=_parse_overrides(overrides))
+    until_ns = None if until is None else parse_time(until, "--until")
+    name = re.sub(r"[^\w.-]+", "-", settings.name)
+    folder = _claim_folder(out, f"{name}-seed{seed}")
+    try:
+        with console.progress(settings.name, quiet=quiet) as tell:
+            result = simulate(settings, seed=seed, until=until_ns, out=folder, progress=tell)
+        if not (folder / "summary.json").exists():
+            result.save(folder)
+        if not no_report:
+            from marketsim.plots import report_figure
+
+            report_figure(result).savefig(folder / "report.png")
+    except KeyboardInterrupt:
+        raise _Interrupted(_what_was_written(folder)) from None
+    finally:
+        _remove_if_empty(folder)
+    if quiet:
+        print(folder)
+    else:
+        console.print_run(result)
+        written = ", ".join(sorted(path.name for path in folder.iterdir()))
+        print(f"\nWritten to {folder}: {written}")
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Say what a file of market data or a saved tape holds."""
+
+    path: tyro.conf.Positional[Path]
+    """A LOBSTER zip or message file, or the folder of a saved tape."""
+
+    def __call__(self) -> None:
+        from marketsim import console
+
+        console.print_tape(_open_tape(self.path))
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Write a tape in another format."""
+
+    path: tyro.conf.Positional[Path]
+    """A LOBSTER zip or message file, or the folder of a saved tape."""
+
+    out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT")]]
+    """Folder to write; for trades-lob a file."""
+
+    to: Format = "parquet"
+    """parquet: a saved tape; lobster: message and order-book files; trades-lob: a training file."""
+
+    def __call__(self) -> None:
+        if self.out.exists() and (self.out.is_file() or any(self.out.iterdir())):
+            raise DataError(f"{self.out}: exists already; give another place")
+        tape = _open_tape(self.path)
+        write = {"parquet": tape.save, "lobster": tape.to_lobster, "trades-lob": tape.to_trades_lob}
+        write[self.to](self.out)
+        print(f"Written to {self.out}: {len(tape):,} orders as {self.to}")
+
+
+def data(
+    action: Annotated[Inspect, tyro.conf.subcommand("inspect")]
+    | Annotated[Convert, tyro.conf.subcommand("convert")],
+) -> None:
+    """Inspect and convert market data."""
+    action()
+
+
+def bench(
+    names: tyro.conf.Positional[
+        Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME ...]", help_behavior_hint="")]
+    ] = (),
+    /,
+    *,
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
+) -> None:
+    """Measure speed and memory, each as a ratio to a reference of the same run.
+
+    Args:
+        names: Benchmarks to run (default: all).
+        json: Write the rows to this file.
+    """
+    from marketsim import bench as benchmarks
+
+    benchmarks.run(names, json)
+
+
+def warmup() -> None:
+    """Compile the engine now, so that the first run does not wait for it."""
+    from marketsim.simulation import warmup as compile_engine
+
+    start = time.perf_counter()
+    compile_engine()
+    print(f"The engine is compiled ({time.perf_counter() - start:.1f} s).")
+
+
+class _Interrupted(Exception):
+    """Ctrl-C, with a sentence on what was written."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command line; return its exit code."""
+    given = list(sys.argv[1:] if args is None else args)
+    if given == ["--version"]:
+        print(f"marketsim {marketsim.__version__}")
+        return 0
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {"run": run, "data": data, "bench": bench, "warmup": warmup},
+            prog="marketsim",
+            description=DESCRIPTION,
+            args=given,
+            config=(
+                tyro.conf.FlagCreatePairsOff,
+                tyro.conf.OmitArgPrefixes,
+                tyro.conf.OmitSubcommandPrefixes,
+            ),
+        )
+    except MarketSimError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader of our output has left: `marketsim ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+    except _Interrupted as interrupted:
+        print(f"marketsim: interrupted; {interrupted}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("marketsim: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"marketsim: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    overrides: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set must be KEY=VALUE, was {pair!r}")
+        overrides[key.strip()] = value
+    return overrides
+
+
+def _claim_folder(out: Path | None, name: str) -> Path:
+    """Make the folder of a run: the one asked for, or a fresh one below ``runs/``.
+
+    Raises
+    ------
+    DataError
+        When the folder asked for holds a run: results are never overwritten.
+    """
+    if out is not None:
+        if (out / "summary.json").exists() or (out / "tape").exists():
+            raise DataError(f"--out {out}: holds a run already; choose another folder")
+        out.mkdir(parents=True, exist_ok=True)
+        return out
+    number = 1
+    while True:
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)  # fails when it exists, also if another run just made it
+        except FileExistsError:
+            if Path("runs").is_file():
+                raise
+            number += 1
+        else:
+            return folder
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _what_was_written(folder: Path) -> str:
+    from marketsim.tape import Tape
+
+    try:
+        tape = Tape.load(folder / "tape")
+        orders = tape.orders["time_ns"]
+    except DataError:
+        return "nothing was written"
+    if not len(orders):
+        return f"the tape in {folder / 'tape'} is readable and empty"
+    return (
+        f"the tape until {format_time(int(orders[-1]))} ({len(orders):,} orders) is in"
+        f" {folder / 'tape'}"
+    )
+
+
+def _open_tape(path: Path) -> "Tape":
+    from marketsim.data.source import open_tape
+
+    return open_tape(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Compilation: what is compiled, where the result is kept, and when a kept result is stale.
+
+numba's own cache looks at one file only, so an edit in a helper of another file would go unnoticed
+and old machine code would run. Ours keys every entry point on a hash of all compiled sources, and
+lives in the user's cache folder, never beside the package.
+"""
+
+import functools
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import caching, types
+from numba.core.ccallback import CFunc
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Compiled code checks slots against capacities when ``NUMBA_BOUNDSCHECK=1``.
+BOUNDSCHECK = bool(numba.config.BOUNDSCHECK)
+
+_said_why: list[str] = []
+
+
+def cache_folder() -> Path:
+    """Folder of compiled code: ``MARKETSIM_CACHE_DIR``, or ``marketsim`` in the user's cache."""
+    given = os.environ.get("MARKETSIM_CACHE_DIR")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "marketsim"
+
+
+@functools.lru_cache(maxsize=1)
+def source_stamp() -> str:
+    """Hash of every compiled source of the package, of numba, of Python and of the checks."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version} {BOUNDSCHECK}".encode())
+    for file in sorted(root.glob("*.py")) + sorted(root.glob("*/*.py")):
+        content = file.read_bytes()
+        if b"marketsim.compile" in content or file.name in ("compile.py", "codes.py"):
+            digest.update(str(file.relative_to(root)).encode() + b"\0" + content)
+    return digest.hexdigest()
+
+
+class _Locator(caching._CacheLocator):  # type: ignore[misc]
+    """Tells numba where a function's machine code is kept and what makes it stale."""
+
+    def __init__(self, function: Callable[..., Any], file: str) -> None:
+        self._file = Path(file)
+        self._line = function.__code__.co_firstlineno
+
+    def get_cache_path(self) -> str:
+        return str(cache_folder() / source_stamp()[:16])
+
+    def get_source_stamp(self) -> str:
+        """Package stamp and the function's own file, which need not be ours."""
+        own = self._file.read_bytes() if self._file.exists() else b""
+        return source_stamp() + hashlib.sha256(own).hexdigest()
+
+    def get_disambiguator(self) -> str:
+        return f"{hashlib.sha256(str(self._file).encode()).hexdigest()[:10]}-{self._line}"
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], file: str) -> "_Locator":
+        return cls(function, file)
+
+
+class _Impl(caching.CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = [_Locator]  # noqa: RUF012
+
+
+class _Cache(caching.FunctionCache):  # type: ignore[misc]
+    """numba's cache with our locator; says why the first start takes its time."""
+
+    _impl_class = _Impl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = super().load_overload(sig, target_context)
+        if found is None and not _said_why:
+            _said_why.append("compiling")
+            print(
+                "marketsim: compiling the engine for this machine, once after each install or"
+                " upgrade (some 10 s; `marketsim warmup` does it ahead)",
+                file=sys.stderr,
+                flush=True,
+            )
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            if "unwritable" not in _said_why:
+                _said_why.append("unwritable")
+                print(
+                    f"marketsim: compiled code cannot be kept in {cache_folder()} ({error.strerror});"
+                    " set MARKETSIM_CACHE_DIR to a writable folder to save the next start's wait",
+                    file=sys.stderr,
+                )
+
+
+def entry(function: F) -> F:
+    """Compile a function that Python calls: cached on disk, releases the interpreter lock."""
+    dispatcher = numba.njit(nogil=True)(function)
+    dispatcher._cache = _Cache(function)
+    return dispatcher  # type: ignore[no-any-return]
+
+
+def helper(function: F) -> F:
+    """Compile a function that only compiled code calls: no wrapper, part of its callers' cache.
+
+    Integers and booleans of any width and literals arrive as int64, so that each helper is compiled
+    once and not once for every combination of argument types.
+    """
+    return _internal(function, forceinline=False)
+
+
+def hot(function: F) -> F:
+    """A :func:`helper` that is always inlined: for the few lines that every event runs through."""
+    return _internal(function, forceinline=True)
+
+
+def _internal(function: F, forceinline: bool) -> F:
+    dispatcher = numba.njit(
+        no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=forceinline
+    )(function)
+    resolve = dispatcher.get_call_template
+
+    def widened(arguments: Any, keywords: Any) -> Any:
+        return resolve([_widen(argument) for argument in arguments], keywords)
+
+    dispatcher.get_call_template = widened
+    return dispatcher  # type: ignore[no-any-return]
+
+
+def _widen(argument: Any) -> Any:
+    plain = types.unliteral(argument)
+    return types.int64 if isinstance(plain, types.Integer | types.Boolean) else plain
+
+
+class Callback:
+    """A function that the kernel calls by its address, such as an agent's wake-up.
+
+    Compiled, or loaded from the cache, when the address is first asked for.
+    """
+
+    def __init__(self, function: Callable[..., Any], signature: Any) -> None:
+        self._function, self._signature = function, signature
+        functools.update_wrapper(self, function)
+
+    @functools.cached_property
+    def _compiled(self) -> Any:
+        compiled = CFunc(
+            self._function, (self._signature.args, self._signature.return_type), {}, {}
+        )
+        compiled._cache = _Cache(self._function)
+        compiled.compile()
+        return compiled
+
+    @property
+    def address(self) -> int:
+        """Address of the machine code in this process."""
+        return int(self._compiled.address)
+
+
+def callback(signature: Any) -> Callable[[Callable[..., Any]], Callback]:
+    """Decorate a function of this signature so that compiled code can call it by address."""
+    return lambda function: Callback(function, signature)

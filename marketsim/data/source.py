@@ -1,0 +1,37 @@
+"""One way to open market data, whatever its kind."""
+
+import os
+from pathlib import Path
+
+from marketsim.errors import DataError
+from marketsim.tape import Tape
+
+#: Stands for the synthetic day that the package makes itself.
+SYNTHETIC = "synthetic"
+
+
+def open_tape(source: str | os.PathLike[str]) -> Tape:
+    """Open market data.
+
+    Parameters
+    ----------
+    source
+        ``"synthetic"``, the folder of a saved tape, or a LOBSTER zip or message file.
+
+    Raises
+    ------
+    DataError
+        When there is nothing there, or it is none of these.
+    """
+    if source == SYNTHETIC:
+        from marketsim.data.synthetic import synthetic_tape
+
+        return synthetic_tape()
+    path = Path(source)
+    if path.is_dir():
+        return Tape.load(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    from marketsim.data.lobster import read_lobster
+
+    return read_lobster(path)

@@ -1,0 +1,270 @@
+"""Recorded flow at the exchange: what a day's messages do, and what they can no longer do.
+
+A recorded order enters like any other. A recorded execution is an order at the recorded price,
+immediate or cancel, so it meets whoever is first in line now. A recorded cancel takes its own
+order's lots; where matching took another order than in the recording, it takes recorded lots at the
+same price instead. What cannot be done because somebody else took the liquidity is counted.
+"""
+
+from enum import IntEnum
+
+from marketsim.codes import Flag, OrderKind
+from marketsim.compile import helper
+from marketsim.exchange import (
+    HIDDEN,
+    L3,
+    ROW_CANCEL,
+    ROW_EXECUTION,
+    ROW_LIMIT,
+    ROW_MARKET,
+    ROW_REDUCE,
+    ROW_REPLACE,
+    TRADES,
+    add_row,
+    add_trade,
+    after_event,
+    event_room,
+    feed_event,
+    has_feeds,
+    history_room,
+    replace_order,
+    settle_outcomes,
+    tape_room,
+    tell_resting,
+)
+from marketsim.events import message_room
+from marketsim.ladder import find_level, index_find
+from marketsim.market import agents, books, counters, feed, header, levels, messages, orders
+from marketsim.matching import MARKET, place, reduce
+
+ROW_HIDDEN, ROW_CROSS = int(OrderKind.HIDDEN_EXECUTION), int(OrderKind.CROSS)
+ROW_HALT = int(OrderKind.HALT)
+IOC = int(Flag.IOC)
+REVEAL = 0  # kind of a feed row that changes a level without a message
+
+
+class Counter(IntEnum):
+    """Where the counters of a replay stand, from 32 on; rejects by reason stand before."""
+
+    MESSAGES = 32
+    EXECUTIONS_SHORT = 33
+    EXECUTIONS_SHORT_LOTS = 34
+    CANCELS_SHORT = 35
+    CANCELS_SHORT_LOTS = 36
+    SUBSTITUTED = 37
+    SUBSTITUTED_LOTS = 38
+    ORDERS_TRADED_ON_ENTRY = 39
+    REVEALS = 40
+    REVEALS_SHORT_LOTS = 41
+    DUPLICATES = 42
+
+
+MESSAGES_COUNT, REVEALS = int(Counter.MESSAGES), int(Counter.REVEALS)
+SHORT, SHORT_LOTS = int(Counter.EXECUTIONS_SHORT), int(Counter.EXECUTIONS_SHORT_LOTS)
+LOST, LOST_LOTS = int(Counter.CANCELS_SHORT), int(Counter.CANCELS_SHORT_LOTS)
+SUBSTITUTED, SUBSTITUTED_LOTS = int(Counter.SUBSTITUTED), int(Counter.SUBSTITUTED_LOTS)
+ON_ENTRY, DUPLICATES = int(Counter.ORDERS_TRADED_ON_ENTRY), int(Counter.DUPLICATES)
+REVEALS_SHORT = int(Counter.REVEALS_SHORT_LOTS)
+
+
+@helper
+def count(m, which, amount):  # type: ignore[no-untyped-def]
+    """Add to one of the counters."""
+    counters(m, which).value += amount
+
+
+@helper
+def take_lots(m, b, slot, lots):  # type: ignore[no-untyped-def]
+    """Take lots off a resting recorded order; all of them take it out."""
+    order = orders(m, slot)
+    order_id, side, price, flags = order.order_id, order.side, order.price_ticks, order.flags
+    all_gone = lots >= order.size_lots
+    reduce(m, b, slot, lots)
+    if has_feeds(m) and not flags & HIDDEN:
+        kind = ROW_CANCEL if all_gone else ROW_REDUCE
+        feed_event(m, L3, b, kind, order_id, side, price, lots)
+
+
+@helper
+def take_recorded(m, b, agent, side, price, lots):  # type: ignore[no-untyped-def]
+    """Take lots off recorded orders at a price: revealed ones first, then the newest.
+
+    Returns the lots that nobody had.
+    """
+    level_slot = find_level(m, b, (1 - side) >> 1, price)
+    if level_slot < 0:
+        return lots
+    anonymous = agents(m, agent).mark  # ids from here on are the reveals'
+    slot = levels(m, level_slot).head
+    while slot >= 0 and lots > 0:
+        order = orders(m, slot)
+        after = order.next
+        if order.agent == agent and order.order_id >= anonymous:
+            taken = min(lots, order.size_lots)
+            lots -= taken
+            take_lots(m, b, slot, taken)
+        slot = after
+    if lots == 0:
+        return 0
+    level_slot = find_level(m, b, (1 - side) >> 1, price)
+    if level_slot < 0:
+        return lots
+    slot = levels(m, level_slot).tail
+    while slot >= 0 and lots > 0:
+        order = orders(m, slot)
+        before = order.prev
+        if order.agent == agent:
+            taken = min(lots, order.size_lots)
+            lots -= taken
+            take_lots(m, b, slot, taken)
+        slot = before
+    return lots
+
+
+@helper
+def cancel_recorded(m, b, agent, row):  # type: ignore[no-untyped-def]
+    """A recorded cancel or reduction: its own order first, then others recorded at the price."""
+    add_row(m, b, row.kind, row.order_id, agent, row.side, row.price_ticks, row.size_lots, 0, 0)
+    left = row.size_lots
+    slot = index_find(m, row.order_id)
+    if slot >= 0 and orders(m, slot).agent == agent:
+        order = orders(m, slot)
+        if order.price_ticks == row.price_ticks and order.side == row.side:
+            taken = min(left, order.size_lots)
+            left -= taken
+            take_lots(m, b, slot, taken)
+    if left > 0:
+        missing = take_recorded(m, b, agent, row.side, row.price_ticks, left)
+        if missing < left and slot >= 0:
+            count(m, SUBSTITUTED, 1)
+            count(m, SUBSTITUTED_LOTS, left - missing)
+        if missing > 0:
+            count(m, LOST, 1)
+            count(m, LOST_LOTS, missing)
+
+
+@helper
+def enter_recorded(m, b, agent, order_id, side, price, size, hidden, flags):  # type: ignore[no-untyped-def]
+    """A recorded order, or liquidity that came into view; its row is written already."""
+    book = books(m, b)
+    volume, last = book.volume_lots, book.last_ticks
+    display = 0
+    if hidden == size:
+        flags |= HIDDEN
+    elif hidden > 0:
+        display = size - hidden
+    filled = place(m, b, order_id, agent, side, price, size, display, flags)
+    settle_outcomes(m, b, side, volume, last)
+    if has_feeds(m):
+        tell_resting(m, b, order_id)
+    return filled
+
+
+@helper
+def replace_recorded(m, b, agent, row):  # type: ignore[no-untyped-def]
+    """A recorded replacement of an order that is still there; else it is counted as lost."""
+    slot = index_find(m, row.order_id)
+    if slot >= 0 and orders(m, slot).agent == agent:
+        replace_order(m, b, slot, row.price_ticks, row.size_lots)
+        return
+    side, price, size = row.side, row.price_ticks, row.size_lots
+    add_row(m, b, ROW_REPLACE, row.order_id, agent, side, price, size, 0, 0)
+    count(m, LOST, 1)
+    count(m, LOST_LOTS, size)
+
+
+@helper
+def new_id(m):  # type: ignore[no-untyped-def]
+    """An id that no recorded order has."""
+    h = header(m)
+    order_id = h.next_order_id
+    h.next_order_id = order_id + 1
+    return order_id
+
+
+@helper
+def play_message(m, b, agent, row):  # type: ignore[no-untyped-def]
+    """One recorded message: exactly one row of the tape's orders."""
+    count(m, MESSAGES_COUNT, 1)
+    kind, side, price, size = row.kind, row.side, row.price_ticks, row.size_lots
+    if kind == ROW_LIMIT:
+        order_id = row.order_id
+        if index_find(m, order_id) >= 0:
+            order_id = new_id(m)
+            count(m, DUPLICATES, 1)
+        hidden = row.hidden_lots
+        add_row(m, b, ROW_LIMIT, order_id, agent, side, price, size, hidden, 0)
+        if enter_recorded(m, b, agent, order_id, side, price, size, hidden, 0) > 0:
+            count(m, ON_ENTRY, 1)
+    elif kind == ROW_CANCEL or kind == ROW_REDUCE:
+        cancel_recorded(m, b, agent, row)
+    elif kind == ROW_EXECUTION:
+        add_row(m, b, kind, row.order_id, agent, side, price, size, 0, 0)
+        filled = enter_recorded(m, b, agent, 0, -side, price, size, 0, IOC)
+        if filled < size:
+            count(m, SHORT, 1)
+            count(m, SHORT_LOTS, size - filled)
+    elif kind == ROW_MARKET:
+        add_row(m, b, kind, row.order_id, agent, side, price, size, 0, 0)
+        flags = IOC if price != 0 else MARKET
+        enter_recorded(m, b, agent, row.order_id, side, price, size, 0, flags)
+    elif kind == ROW_REPLACE:
+        replace_recorded(m, b, agent, row)
+    else:
+        add_row(m, b, kind, row.order_id, agent, side, price, size, 0, row.price_subticks)
+        if kind == ROW_HIDDEN or kind == ROW_CROSS:
+            aggressor = -side if kind == ROW_HIDDEN else 0
+            hidden = 1 if kind == ROW_HIDDEN else 0
+            subticks = row.price_subticks
+            maker_id = row.order_id
+            add_trade(m, b, aggressor, price, size, maker_id, 0, -1, -1, subticks, hidden)
+            if has_feeds(m):
+                feed_event(m, TRADES, b, 0, 0, aggressor, price, size)
+        elif kind == ROW_HALT:
+            books(m, b).halted = 1 if price == -1 else 0
+
+
+@helper
+def play_reveal(m, b, agent, row):  # type: ignore[no-untyped-def]
+    """A level that changed out of sight: add, or take away, what the messages do not explain."""
+    count(m, REVEALS, 1)
+    if row.size_lots > 0:
+        enter_recorded(m, b, agent, new_id(m), row.side, row.price_ticks, row.size_lots, 0, 0)
+    else:
+        missing = take_recorded(m, b, agent, row.side, row.price_ticks, -row.size_lots)
+        count(m, REVEALS_SHORT, missing)
+
+
+@helper
+def handle_feed(m, slot):  # type: ignore[no-untyped-def]
+    """A recorded row, then the reveals behind it, as one event.
+
+    Returns False when the block is too small for the next of them; ``b`` of the message counts what
+    is done, so that the same event goes on afterwards.
+    """
+    message = messages(m, slot)
+    b, agent = message.symbol, message.sender
+    last = message.a + feed(m, message.a).reveals
+    while message.a + message.b <= last:
+        row = feed(m, message.a + message.b)
+        side = -row.side if row.kind == ROW_EXECUTION else row.side
+        side = 1 if side >= 0 else -1
+        # Cancels and negative reveals meet nobody, but leave a trace of every order they take out.
+        size = row.size_lots if row.size_lots > 0 else 1
+        if not event_room(m, b, side, row.price_ticks, size, 0):
+            return False
+        taken = 0 if row.kind == ROW_LIMIT else min(abs(row.size_lots), header(m).orders_live)
+        feeds = header(m).subscriptions_count
+        if not (
+            message_room(m, (taken + 4) * feeds)
+            and tape_room(m, taken + 4)
+            and history_room(m, taken + 4)
+        ):
+            return False
+        if row.kind == REVEAL:
+            play_reveal(m, b, agent, row)
+        else:
+            play_message(m, b, agent, row)
+        message.b += 1
+    after_event(m, b)
+    return True

@@ -1,0 +1,201 @@
+"""The one loop: take the next event by (time, sequence), hand it to whom it is for, go on.
+
+Everything compiled stays inside :func:`advance`; it returns when a Python agent has to act, when
+the block must grow or the tape be emptied, and now and then so that Python can look up.
+"""
+
+from marketsim.account import fill_reached
+from marketsim.compile import entry, helper
+from marketsim.events import (
+    EXCHANGE,
+    INBOX,
+    Message,
+    ask,
+    free_message,
+    message_room,
+    pop,
+    put_in_inbox,
+    send,
+    take_from_inbox,
+    wake_at,
+)
+from marketsim.exchange import (
+    CLOSE,
+    FILLED,
+    ORDER,
+    TAPE_FULL,
+    enter_request,
+    event_room,
+    expire_day_orders,
+    handle_change,
+    handle_order,
+    run_stop,
+)
+from marketsim.history import handle_feed
+from marketsim.ladder import index_find
+from marketsim.market import (
+    agents,
+    call_agent,
+    events,
+    header,
+    kinds,
+    messages,
+    orders,
+)
+
+#: What :func:`advance` returns.
+DONE, PYTHON, GROW, EMPTY_TAPE, BUDGET = 601, 602, 603, 604, 605
+FEED, REPLACE = int(Message.FEED), int(Message.REPLACE)
+#: :func:`send_order` and :func:`send_change` return this when the block must grow first.
+NO_ROOM = -1
+
+
+@helper
+def request_room(m, slot):  # type: ignore[no-untyped-def]
+    """Whether all that can follow from a message to the exchange fits."""
+    message = messages(m, slot)
+    b = message.symbol
+    if message.kind == ORDER:
+        return event_room(m, b, message.side, message.price_ticks, message.size_lots, message.a)
+    side, size, flags = 1, 1, 0
+    if message.kind == REPLACE:
+        order_slot = index_find(m, message.order_id)
+        if order_slot >= 0:
+            order = orders(m, order_slot)
+            b, side, size, flags = order.symbol, order.side, message.size_lots, order.flags
+    return event_room(m, b, side, message.price_ticks, size, flags)
+
+
+@helper
+def to_exchange(m, slot):  # type: ignore[no-untyped-def]
+    """Handle a message at the exchange; False when there is no room for what follows."""
+    kind = messages(m, slot).kind
+    if kind == FEED:
+        return handle_feed(m, slot)
+    if kind == CLOSE:
+        return expire_day_orders(m, slot)
+    if not request_room(m, slot):
+        return False
+    if kind == ORDER:
+        handle_order(m, slot)
+    else:
+        handle_change(m, slot)
+    return True
+
+
+@helper
+def hand_over(m, slot):  # type: ignore[no-untyped-def]
+    """Copy a message into the header's mail, where Python reads it in one go."""
+    h = header(m)
+    message = messages(m, slot)
+    h.mail0 = message.kind
+    h.mail1 = message.receiver
+    h.mail2 = message.symbol
+    h.mail3 = message.order_id
+    h.mail4 = message.side
+    h.mail5 = message.price_ticks
+    h.mail6 = message.size_lots
+    h.mail7 = message.a
+    h.mail8 = message.b
+    h.mail9 = message.c
+    h.mail10 = message.d
+    h.mail11 = message.time_ns
+    h.mail12 = message.sender
+
+
+@helper
+def to_agent(m, slot):  # type: ignore[no-untyped-def]
+    """Let an agent have its message; True when it is a Python agent's to act on."""
+    message = messages(m, slot)
+    agent = message.receiver
+    receiver = agents(m, agent)
+    receiver.busy_ns = max(receiver.busy_ns, header(m).now_ns + receiver.delay_ns)
+    if message.kind == FILLED:
+        side, price, lots = message.side, message.price_ticks, message.size_lots
+        fill_reached(m, agent, message.symbol, side, price, lots)
+    if receiver.kind == 0:
+        hand_over(m, slot)
+        free_message(m, slot)
+        return True
+    call_agent(kinds(m, receiver.kind).address, m, agent, slot)
+    free_message(m, slot)
+    return False
+
+
+@entry
+def advance(m, until_ns, budget):  # type: ignore[no-untyped-def]
+    """Handle events up to and including ``until_ns``, at most ``budget`` of them.
+
+    Returns DONE, PYTHON (the message is in the header's mail), GROW, EMPTY_TAPE or BUDGET.
+    """
+    h = header(m)
+    while True:
+        if budget <= 0:
+            return BUDGET
+        budget -= 1
+        if h.stops_pending > 0:
+            if not run_stop(m):
+                return EMPTY_TAPE if h.grow_pool == TAPE_FULL else GROW
+            continue
+        if h.events_count == 0 or events(m, 0).time_ns > until_ns:
+            h.now_ns = max(h.now_ns, until_ns)
+            return DONE
+        if not message_room(m, h.headroom):
+            return GROW
+        slot = events(m, 0).key & ((1 << 24) - 1)
+        now_ns = events(m, 0).time_ns
+        h.now_ns = now_ns
+        message = messages(m, slot)
+        if message.receiver == EXCHANGE:
+            if not to_exchange(m, slot):
+                return EMPTY_TAPE if h.grow_pool == TAPE_FULL else GROW
+            pop(m)  # still the first: whatever it caused comes later
+            free_message(m, slot)
+            h.processed += 1
+            continue
+        agent = message.receiver
+        pop(m)
+        if message.kind == INBOX:
+            free_message(m, slot)
+            slot = take_from_inbox(m, agent)
+        elif agents(m, agent).delay_ns > 0 and (
+            agents(m, agent).inbox_head >= 0 or agents(m, agent).busy_ns > now_ns
+        ):
+            put_in_inbox(m, agent, slot)
+            continue
+        h.processed += 1
+        if to_agent(m, slot):
+            return PYTHON
+    return DONE
+
+
+@entry
+def send_order(m, agent, symbol, side, price, size, display, stop, flags):  # type: ignore[no-untyped-def]
+    """A Python agent's new order; returns its id, or NO_ROOM."""
+    if not message_room(m, 1):
+        return NO_ROOM
+    return enter_request(m, agent, symbol, side, price, size, display, stop, flags)
+
+
+@entry
+def send_change(m, kind, agent, symbol, order_id, price, size):  # type: ignore[no-untyped-def]
+    """A Python agent's cancel, reduce or replace; returns 0, or NO_ROOM."""
+    if not message_room(m, 1):
+        return NO_ROOM
+    ask(m, kind, agent, symbol, order_id, 0, price, size, 0, 0, 0)
+    return 0
+
+
+@entry
+def send_wake(m, agent, time_ns):  # type: ignore[no-untyped-def]
+    """Wake an agent at a time; returns 0, or NO_ROOM."""
+    if not message_room(m, 1):
+        return NO_ROOM
+    wake_at(m, agent, time_ns)
+    return 0
+
+
+@entry
+def send_close(m, time_ns):  # type: ignore[no-untyped-def]
+    """Let the exchange close at a time: day orders expire. Room is a fresh block's."""
+    send(m, time_ns, CLOSE, EXCHANGE, EXCHANGE, 0, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -1,0 +1,427 @@
+"""The block of memory that is a market: a header and pools of records, copied as bytes.
+
+Compiled code gets the block's address ``m`` and reaches records through the accessors below, so
+``orders(m, slot).size_lots -= 100`` reads like Python and costs one store. This is the only file
+with pointer code. A block never moves while compiled code runs: a pool that is full makes the code
+return, and :meth:`Market.grow` copies everything into a larger block.
+"""
+
+import hashlib
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from marketsim.compile import BOUNDSCHECK, helper
+from marketsim.errors import StateError
+
+
+def _record(*fields: str, small: tuple[str, ...] = ()) -> np.dtype[Any]:
+    """Record of int64 fields followed by int32 ones: slots, agents, codes."""
+    names = [(field, np.int64) for field in fields] + [(field, np.int32) for field in small]
+    return np.dtype(names, align=True)
+
+
+#: A live order. ``size_lots`` is what can be hit now: the shown part of an iceberg, all of a hidden one.
+ORDER = _record(
+    "order_id", "price_ticks", "size_lots", "reserve_lots", "display_lots", "stop_ticks",
+    small=("prev", "next", "level", "agent", "flags", "side", "symbol"),
+)  # fmt: skip
+#: A price level, or the pending stops at one stop price. Hidden orders queue behind the visible.
+LEVEL = _record(
+    "price_ticks", "visible_lots",
+    small=("ladder", "head", "tail", "hidden_head", "hidden_tail", "next"),
+)  # fmt: skip
+#: A ladder of a book: bids, asks, pending buy stops, pending sell stops.
+LADDER = _record("levels", "orders", "icebergs")
+#: An entry of a ladder, sorted by ``key`` with the best level last.
+RUNG = _record("key", "level")
+#: Totals of one book. ``halted`` is set by the exchange.
+#: ``rows``: rows of the tape's orders so far.
+BOOK = _record(
+    "last_ticks", "traded", "trades", "volume_lots", "notional", "resting_lots", "halted",
+    "tick", "lot", "rows",
+)  # fmt: skip
+#: Hash table from order id to slot + 1 (0: empty), linear probing.
+INDEX = _record("key", "slot")
+#: What matching did; see :class:`marketsim.codes.Outcome`. ``left_lots``: what the order has left;
+#: ``next_shown_lots``: what an iceberg shows next, when its shown part was used up.
+OUTCOME = _record(
+    "order_id", "other_id", "price_ticks", "size_lots", "left_lots", "next_shown_lots",
+    small=("kind", "agent", "other_agent", "hidden"),
+)  # fmt: skip
+#: A message on its way, or waiting in an agent's inbox. ``a`` to ``h`` mean what its kind says.
+MESSAGE = _record(
+    "time_ns", "order_id", "price_ticks", "size_lots", "a", "b", "c", "d",
+    small=("kind", "sender", "receiver", "symbol", "side", "next"),
+)  # fmt: skip
+#: An entry of the event queue: time, then ``sequence << SLOT_BITS | message slot``.
+EVENT = _record("time_ns", "key")
+#: An agent. ``kind`` 0 is Python, others index ``kinds``. ``counter`` is its random stream's; a
+#: compiled agent's own records start at ``state``; ``cursor`` and ``mark`` are its to use.
+AGENT = _record(
+    "latency_ns", "delay_ns", "busy_ns", "counter", "state", "state_size", "cursor", "mark",
+    small=("kind", "inbox_head", "inbox_tail", "wants", "symbol"),
+)  # fmt: skip
+#: Compiled agents' code: address of ``wake(m, agent, message)`` and the most messages it sends.
+KIND = _record("address", "headroom")
+#: Money and shares of one agent in one symbol. ``known_*``: as far as fills have reached the agent.
+ACCOUNT = _record(
+    "position_lots", "cash", "cost", "realised", "fees_micro", "bought_lots", "sold_lots",
+    "trades", "known_position_lots", "known_cash",
+)  # fmt: skip
+#: A subscription to market data of one symbol.
+SUBSCRIPTION = _record("agent", "symbol", "feed", "levels", "last")
+#: Undo log of what a delayed agent may not know yet: old sizes of levels, old trade totals.
+#: ``side`` 0 is a trade: volume and last price before it.
+HISTORY = _record("time_ns", "price_ticks", "old_lots", small=("symbol", "side"))
+#: A row of recorded flow that a replay agent plays back; ``kind`` 0 is a reveal of signed size.
+FEED = _record("time_ns", "order_id", "price_ticks", "size_lots", "hidden_lots",
+               small=("price_subticks", "kind", "side", "reveals"))  # fmt: skip
+#: A word of a compiled agent's own state, or a counter.
+WORD = np.dtype([("value", np.int64)], align=True)
+#: Rows of the tape since it was last taken away. ``sequence`` counts a symbol's rows from 0.
+ORDER_ROW = np.dtype(
+    [
+        ("time_ns", np.int64), ("sequence", np.int64), ("order_id", np.int64),
+        ("price_ticks", np.int64), ("size_lots", np.int64), ("hidden_lots", np.int64),
+        ("agent_id", np.int32), ("price_subticks", np.int32), ("symbol", np.int16),
+        ("kind", np.int8), ("side", np.int8),
+    ],
+    align=True,
+)  # fmt: skip
+TRADE_ROW = np.dtype(
+    [
+        ("time_ns", np.int64), ("sequence", np.int64), ("price_ticks", np.int64),
+        ("size_lots", np.int64), ("maker_order_id", np.int64), ("taker_order_id", np.int64),
+        ("maker_agent_id", np.int32), ("taker_agent_id", np.int32), ("price_subticks", np.int32),
+        ("symbol", np.int16), ("side", np.int8), ("hidden", np.int8),
+    ],
+    align=True,
+)  # fmt: skip
+DELTA_ROW = np.dtype(
+    [
+        ("sequence", np.int64), ("price_ticks", np.int64), ("size_lots", np.int64),
+        ("symbol", np.int16), ("side", np.int8),
+    ],
+    align=True,
+)  # fmt: skip
+
+#: Pools in the order of the block. Capacities are run-time values.
+POOLS: dict[str, np.dtype[Any]] = {
+    "books": BOOK, "ladders": LADDER, "rungs": RUNG, "orders": ORDER, "levels": LEVEL,
+    "index": INDEX, "outcomes": OUTCOME, "agents": AGENT, "kinds": KIND, "accounts": ACCOUNT,
+    "subscriptions": SUBSCRIPTION, "messages": MESSAGE, "events": EVENT, "history": HISTORY,
+    "feed": FEED, "words": WORD, "counters": WORD, "order_rows": ORDER_ROW, "trade_rows": TRADE_ROW,
+    "delta_rows": DELTA_ROW,
+}  # fmt: skip
+POOL_NAMES = tuple(POOLS)
+#: Pools whose records come and go: free list through ``next``, high-water mark, live count.
+RECYCLED = ("orders", "levels", "messages")
+
+_SCALARS = (
+    "now_ns", "sequence", "next_order_id", "seed", "open_ns", "close_ns", "grow_pool",
+    "grow_needed", "agents_count", "books_count", "ladder_levels", "index_mask", "index_shift",
+    "outcomes_count", "events_count", "subscriptions_count", "history_count", "horizon_ns",
+    "words_count", "feed_count", "order_rows_count", "trade_rows_count", "delta_rows_count",
+    "tape_on", "processed", "filled_lots", "resume_result", "stops_pending", "maker_fee_rate",
+    "taker_fee_rate", "maker_fee_per_lot", "taker_fee_per_lot", "self_trade", "headroom",
+)  # fmt: skip
+_MAIL = tuple(f"mail{i}" for i in range(16))  # where entry points leave several results
+HEADER = _record(
+    *_SCALARS,
+    *(f"{name}_offset" for name in POOLS),
+    *(f"{name}_capacity" for name in POOLS),
+    *(f"{name}_{what}" for name in RECYCLED for what in ("free", "used", "live")),
+    *_MAIL,
+)
+_PLACE = ("grow_pool", "grow_needed", "index_mask", "index_shift", "ladder_levels")
+
+
+def _fetch(dtype: np.dtype[Any], header_field: str | None) -> Any:
+    """Intrinsic ``(m, slot) -> record`` of a pool, or ``(m,) -> record`` of the header."""
+    record = numba.from_dtype(dtype)
+    itemsize = dtype.itemsize
+    field = 0 if header_field is None else HEADER.fields[header_field][1]  # type: ignore[index]
+
+    def build(context: Any, builder: Any, m: Any, slot: Any) -> Any:
+        i64 = ir.IntType(64)
+        place = builder.inttoptr(builder.add(m, ir.Constant(i64, field)), i64.as_pointer())
+        offset = builder.load(place)
+        # Offsets change only between calls: the load may be hoisted out of loops.
+        offset.set_metadata("invariant.load", builder.module.add_metadata([]))
+        base = builder.add(m, offset)
+        address = builder.add(base, builder.mul(slot, ir.Constant(i64, itemsize)))
+        return builder.inttoptr(address, context.get_value_type(record))
+
+    if header_field is None:
+
+        @intrinsic
+        def header_at(typingctx: Any, m: Any) -> Any:
+            def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+                return builder.inttoptr(args[0], context.get_value_type(record))
+
+            return record(types.int64), codegen
+
+        return header_at
+
+    @intrinsic
+    def record_at(typingctx: Any, m: Any, slot: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return build(context, builder, args[0], args[1])
+
+        return record(types.int64, types.int64), codegen
+
+    return record_at
+
+
+def _accessor(name: str) -> Any:
+    fetch = _fetch(POOLS[name], f"{name}_offset")
+    if not BOUNDSCHECK:
+        return fetch
+    capacity = _fetch_capacity(name)
+    message = f"slot out of bounds in pool {name}"
+
+    @helper
+    def checked(m, slot):  # type: ignore[no-untyped-def]
+        if slot < 0 or slot >= capacity(m):
+            raise IndexError(message)
+        return fetch(m, slot)
+
+    return checked
+
+
+def _fetch_capacity(name: str) -> Any:
+    field = HEADER.fields[f"{name}_capacity"][1]  # type: ignore[index]
+
+    @intrinsic
+    def capacity(typingctx: Any, m: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            i64 = ir.IntType(64)
+            place = builder.add(args[0], ir.Constant(i64, field))
+            return builder.load(builder.inttoptr(place, i64.as_pointer()))
+
+        return types.int64(types.int64), codegen
+
+    return capacity
+
+
+@intrinsic
+def call_agent(typingctx: Any, address: Any, m: Any, agent: Any, message: Any) -> Any:
+    """Call a compiled agent's ``wake(m, agent, message)`` by its address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        kind = ir.FunctionType(i64, [i64, i64, i64])
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        return builder.call(function, args[1:])
+
+    return types.int64(types.int64, types.int64, types.int64, types.int64), codegen
+
+
+header = _fetch(HEADER, None)
+books = _accessor("books")
+ladders = _accessor("ladders")
+rungs = _accessor("rungs")
+orders = _accessor("orders")
+levels = _accessor("levels")
+index = _accessor("index")
+outcomes = _accessor("outcomes")
+agents = _accessor("agents")
+kinds = _accessor("kinds")
+accounts = _accessor("accounts")
+subscriptions = _accessor("subscriptions")
+messages = _accessor("messages")
+events = _accessor("events")
+history = _accessor("history")
+feed = _accessor("feed")
+words = _accessor("words")
+counters = _accessor("counters")
+order_rows = _accessor("order_rows")
+trade_rows = _accessor("trade_rows")
+delta_rows = _accessor("delta_rows")
+
+#: Signature of a compiled agent: ``wake(m, agent, message slot) -> 0``.
+WAKE = types.int64(types.int64, types.int64, types.int64)
+
+
+class Market:
+    """A market's block of memory.
+
+    Parameters
+    ----------
+    n_books : number of symbols.
+    n_agents : number of agents.
+    capacities : initial capacity of pools that differ from the default.
+    """
+
+    def __init__(self, n_books: int = 1, n_agents: int = 0, **capacities: int) -> None:
+        size = {
+            "books": n_books, "ladders": 4 * n_books, "rungs": 4 * n_books * 64, "orders": 256,
+            "levels": 128, "index": 512, "outcomes": 128, "agents": max(n_agents, 1),
+            "kinds": 16, "accounts": max(n_agents * n_books, 1), "subscriptions": 8,
+            "messages": 256, "events": 256, "history": 1, "feed": 1, "words": 64, "counters": 64,
+            "order_rows": 1, "trade_rows": 1, "delta_rows": 1,
+        }  # fmt: skip
+        unknown = set(capacities) - set(size)
+        if unknown:
+            raise StateError(f"capacities: unknown pool {sorted(unknown)[0]!r}")
+        self._allocate({**size, **capacities})
+        head = self.header
+        head["agents_count"] = n_agents
+        head["books_count"] = n_books
+        for name in RECYCLED:
+            head[f"{name}_free"] = -1
+        self.view("books")["tick"] = 1
+        self.view("books")["lot"] = 1
+
+    def _allocate(self, capacities: dict[str, int]) -> None:
+        """A zeroed block with these capacities; sets offsets and whatever follows from them."""
+        at = _aligned(HEADER.itemsize)
+        offsets = {}
+        for name, dtype in POOLS.items():
+            offsets[name] = at
+            at = _aligned(at + capacities[name] * dtype.itemsize)
+        raw = np.zeros(at + 64, np.uint8)
+        start = -raw.ctypes.data % 64
+        self.block = raw[start : start + at]
+        self.address: int = self.block.ctypes.data
+        self.header: Any = self.block[: HEADER.itemsize].view(HEADER)[0]
+        self.mail: Any = self.block[: HEADER.itemsize].view(np.int64)[-len(_MAIL) :]
+        for name in POOLS:
+            self.header[f"{name}_offset"] = offsets[name]
+            self.header[f"{name}_capacity"] = capacities[name]
+        self.header["ladder_levels"] = capacities["rungs"] // capacities["ladders"]
+        self.header["index_mask"] = capacities["index"] - 1
+        self.header["index_shift"] = 64 - int(capacities["index"]).bit_length() + 1
+
+    @property
+    def capacities(self) -> dict[str, int]:
+        return {name: int(self.header[f"{name}_capacity"]) for name in POOLS}
+
+    def view(self, name: str) -> Any:
+        """Structured array over a pool; invalid after the next growth."""
+        offset, count = int(self.header[f"{name}_offset"]), self.capacities[name]
+        return self.block[offset : offset + count * POOLS[name].itemsize].view(POOLS[name])
+
+    def grow(self) -> None:
+        """Make room in the pool that compiled code asked for, and say so to nobody.
+
+        Raises
+        ------
+        StateError
+            If the machine has no memory left.
+        """
+        name = POOL_NAMES[int(self.header["grow_pool"])]
+        self.resize(name, max(int(self.header["grow_needed"]), 2 * self.capacities[name]))
+
+    def resize(self, name: str, capacity: int) -> None:
+        """Copy everything into a block in which pool ``name`` has at least ``capacity`` records."""
+        capacities = self.capacities
+        if name == "rungs":
+            capacity = -(-capacity // capacities["ladders"]) * capacities["ladders"]
+        if name in ("index", "history"):
+            capacity = 1 << (capacity - 1).bit_length()
+        if name == "orders":
+            wanted = 1 << (2 * capacity - 1).bit_length()
+            capacities["index"] = max(capacities["index"], wanted)
+        capacities[name] = capacity
+        if name == "messages":  # every message can be in the queue
+            capacities["events"] = max(capacities["events"], capacity)
+        old_block, old_header = self.block, self.header
+        old = {pool: self.view(pool) for pool in POOLS}
+        kept = {field: old_header[field] for field in (HEADER.names or ())}
+        try:
+            self._allocate(capacities)
+        except MemoryError:
+            self.block, self.header = old_block, old_header
+            raise StateError(f"no memory for {capacity} records in pool {name!r}") from None
+        for field, value in kept.items():
+            if not field.endswith(("_offset", "_capacity")) and field not in _PLACE:
+                self.header[field] = value
+        for pool, source in old.items():
+            target = self.view(pool)
+            if pool == "rungs":
+                ladders_count = capacities["ladders"]
+                rows = source.reshape(ladders_count, -1)
+                target.reshape(ladders_count, -1)[:, : rows.shape[1]] = rows
+            elif pool == "history":
+                _move_ring(source, target, int(self.header["history_count"]))
+            elif pool != "index" or len(source) == len(target):
+                target[: len(source)] = source
+            else:
+                self._reindex(source, target)
+
+    def _reindex(self, source: Any, target: Any) -> None:
+        mask, shift = int(self.header["index_mask"]), int(self.header["index_shift"])
+        used = source[source["slot"] > 0]
+        with np.errstate(over="ignore"):  # as in ladder.home_of
+            groups = (((used["key"] >> 3) * np.int64(HASH)) >> shift) & mask
+        homes = (groups & ~7) | (used["key"] & 7)
+        for home, entry in zip(homes.tolist(), used, strict=True):
+            while target[home]["slot"]:
+                home = (home + 1) & mask
+            target[home] = entry
+
+    def copy(self) -> "Market":
+        """A market of its own with the same bytes."""
+        twin = object.__new__(Market)
+        twin._allocate(self.capacities)
+        twin.block[:] = self.block
+        return twin
+
+    def to_bytes(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """The block without what belongs to one process (addresses of compiled agents)."""
+        twin = self.copy()
+        twin.view("kinds")["address"] = 0
+        return twin.block
+
+    @classmethod
+    def from_bytes(cls, block: np.ndarray[Any, np.dtype[np.uint8]]) -> "Market":
+        """The inverse of :meth:`to_bytes`; addresses of compiled agents are the caller's to set.
+
+        Raises
+        ------
+        StateError
+            If the bytes are not a market's of this version.
+        """
+        if block.dtype != np.uint8 or block.ndim != 1 or len(block) < HEADER.itemsize:
+            raise StateError("saved market: too short to hold a header")
+        head = block[: HEADER.itemsize].copy().view(HEADER)[0]
+        market = object.__new__(cls)
+        capacities = {name: int(head[f"{name}_capacity"]) for name in POOLS}
+        if min(capacities.values()) < 1 or max(capacities.values()) > 1 << 40:
+            raise StateError("saved market: capacities out of range, not a market of this version")
+        expected = _aligned(HEADER.itemsize)
+        for name, dtype in POOLS.items():
+            expected = _aligned(expected + capacities[name] * dtype.itemsize)
+        if expected != len(block):
+            raise StateError(f"saved market: {len(block)} bytes, its header says {expected}")
+        market._allocate(capacities)
+        market.block[:] = block
+        return market
+
+
+#: Multiplier of the index's hash, 2**64 / golden ratio, as a signed integer.
+HASH = 0x9E3779B97F4A7C15 - (1 << 64)
+
+
+def _aligned(at: int) -> int:
+    return (at + 63) // 64 * 64
+
+
+def _move_ring(source: Any, target: Any, count: int) -> None:
+    """Copy the newest entries of a ring of powers of two into a larger one."""
+    kept = np.arange(max(0, count - len(source)), count)
+    target[kept % len(target)] = source[kept % len(source)]
+
+
+@helper
+def ask_for(m, pool, needed):  # type: ignore[no-untyped-def]
+    """Note in the header which pool has to grow, and to what."""
+    header(m).grow_pool = pool
+    header(m).grow_needed = needed
+    return 0
