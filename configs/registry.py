@@ -46,8 +46,8 @@ def resolve_agent(type_name: str, field: str = "type") -> "type[Agent]":
         classes = [name for name, value in vars(module).items() if inspect.isclass(value)]
         hint = did_you_mean(class_name, classes)
         raise ConfigError(f"{field}: no class {class_name!r} in {module_name!r}{hint}")
-    base = importlib.import_module("marketsim.agent").Agent
-    if not (inspect.isclass(cls) and issubclass(cls, base)):
+    agent = importlib.import_module("marketsim.agent")
+    if not (inspect.isclass(cls) and issubclass(cls, agent.Agent | agent.CompiledAgent)):
         raise ConfigError(f"{field}: {target!r} must be a subclass of marketsim.Agent")
     return cls
 

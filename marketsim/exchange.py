@@ -58,6 +58,7 @@ FOK = int(Flag.FOK)
 REQUESTED, UNFILLED = int(Cancelled.REQUESTED), int(Cancelled.UNFILLED)
 SELF_TRADE, EXPIRED = int(Cancelled.SELF_TRADE), int(Cancelled.EXPIRED)
 L3, TRADES = int(Feed.L3), int(Feed.TRADES)
+TELL_L3, TELL_TRADE = int(Message.L3), int(Message.TRADE)
 TICK, LOT, SESSION = int(Reject.TICK), int(Reject.LOT), int(Reject.SESSION)
 HALTED, NOT_OWNER = int(Reject.HALTED), int(Reject.NOT_OWNER)
 UNKNOWN_ORDER, SIZE, FLAGS = int(Reject.UNKNOWN_ORDER), int(Reject.SIZE), int(Reject.FLAGS)
@@ -175,7 +176,7 @@ def add_trade(m, b, side, price, size, maker_id, taker_id, maker, taker, subtick
 @helper
 def feed_event(m, feed, b, kind, order_id, side, price, size):  # type: ignore[no-untyped-def]
     """Tell the subscribers of trades (Feed.TRADES) or of single orders (Feed.L3)."""
-    what = int(Message.TRADE) if feed == TRADES else int(Message.L3)
+    what = TELL_TRADE if feed == TRADES else TELL_L3
     for i in range(header(m).subscriptions_count):
         subscription = subscriptions(m, i)
         if subscription.feed == feed and subscription.symbol == b:

@@ -290,6 +290,7 @@ class Market:
         self.block = raw[start : start + at]
         self.address: int = self.block.ctypes.data
         self.header: Any = self.block[: HEADER.itemsize].view(HEADER)[0]
+        self.scalars: Any = self.block[: HEADER.itemsize].view(np.int64)
         self.mail: Any = self.block[: HEADER.itemsize].view(np.int64)[-len(_MAIL) :]
         for name in POOLS:
             self.header[f"{name}_offset"] = offsets[name]

@@ -343,9 +343,14 @@ class MemoryTape:
                 self._pieces[name].append(table.take(np.arange(table.size)))
 
     def finish(self, meta: Mapping[str, Any], reveals: Columns | None = None) -> Tape:
-        """Tape of all rows. The writer must not be used any more."""
+        """Tape of all rows so far."""
         tables = {name: Table.join(name, pieces) for name, pieces in self._pieces.items()}
-        self._pieces.clear()
         return Tape(
             tables["orders"], tables["trades"], meta, reveals=reveals, deltas=tables["deltas"]
         )
+
+    def fork(self) -> "MemoryTape":
+        """A tape with the same rows that goes its own way; rows are shared, never changed."""
+        twin = MemoryTape()
+        twin._pieces = {name: list(pieces) for name, pieces in self._pieces.items()}
+        return twin

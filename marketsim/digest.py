@@ -1,0 +1,46 @@
+"""The state of a market as bytes that do not depend on where things lie in its block."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from marketsim.events import SLOT_BITS
+from marketsim.market import Market
+
+_SCALARS = (
+    "now_ns", "sequence", "next_order_id", "seed", "open_ns", "close_ns", "processed",
+    "stops_pending", "self_trade", "maker_fee_rate", "taker_fee_rate", "maker_fee_per_lot",
+    "taker_fee_per_lot",
+)  # fmt: skip
+_AGENT = ("latency_ns", "delay_ns", "busy_ns", "counter", "cursor", "mark", "kind", "symbol")
+_MESSAGE = (
+    "kind", "sender", "receiver", "symbol", "order_id", "side", "price_ticks", "size_lots",
+    "a", "b", "c", "d", "time_ns",
+)  # fmt: skip
+
+
+def state_bytes(market: Market) -> Iterator[bytes]:
+    """Everything but the books: header, agents, accounts, subscriptions, messages on their way."""
+    head = market.header
+    yield np.array([head[name] for name in _SCALARS], np.int64).tobytes()
+    agents = market.view("agents")[: int(head["agents_count"])]
+    yield _columns(agents, _AGENT)
+    yield market.view("accounts").tobytes()
+    yield market.view("counters").tobytes()
+    yield market.view("words")[: int(head["words_count"])].tobytes()
+    yield market.view("books")[["rows", "halted"]].copy().tobytes()
+    yield market.view("subscriptions")[: int(head["subscriptions_count"])].tobytes()
+    messages = market.view("messages")
+    queue = market.view("events")[: int(head["events_count"])]
+    queue = queue[np.lexsort((queue["key"], queue["time_ns"]))]
+    yield np.stack([queue["time_ns"], queue["key"] >> SLOT_BITS]).tobytes()
+    yield _columns(messages[queue["key"] & ((1 << SLOT_BITS) - 1)], _MESSAGE)
+    for first in agents["inbox_head"][agents["inbox_head"] >= 0].tolist():
+        slot = first
+        while slot >= 0:
+            yield _columns(messages[slot : slot + 1], _MESSAGE)
+            slot = int(messages[slot]["next"])
+
+
+def _columns(rows: np.ndarray, names: tuple[str, ...]) -> bytes:  # type: ignore[type-arg]
+    return b"".join(rows[name].astype(np.int64).tobytes() for name in names)

@@ -1,0 +1,428 @@
+"""Simulation and Run: a market built from a configuration and a seed, run, forked, saved.
+
+The compiled kernel does the work; what is here builds the block, hands mail to Python agents, takes
+the tape away, and turns the end state into tables.
+"""
+
+import copy
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marketsim.agent import Agent, CompiledAgent, Handle, Mailman
+from marketsim.book import _digest
+from marketsim.clock import parse_time
+from marketsim.errors import ConfigError, StateError
+from marketsim.kernel import BUDGET, DONE, EMPTY_TAPE, GROW, PYTHON, advance, send_close
+from marketsim.market import Market
+from marketsim.recorder import Recorder
+from marketsim.run import Run, make_run
+from marketsim.tape import Tape
+
+Progress = Callable[[int, int, int], None]
+_EVENTS_A_CALL = 50_000  # some 50 ms: how long Ctrl-C and the progress bar wait at most
+_TICK_S = 0.1
+
+
+class Simulation:
+    """A market that can be run, stepped, forked and saved.
+
+    Parameters
+    ----------
+    config : name, path, mapping or ``SimulationConfig``.
+    seed : of all random streams; equal configurations and seeds give equal tapes, bit for bit.
+    overrides : dotted keys, as for :func:`marketsim.load_config`.
+    agents : further agents, by name or as a list (named after their classes).
+    data : tape that replay agents play back, instead of the configuration's ``data``.
+    out : folder to which the tape is streamed while the simulation runs; None keeps it in memory.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If the configuration cannot be run or its data cannot be read.
+    """
+
+    def __init__(
+        self,
+        config: Any = "demo",
+        seed: int = 0,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        agents: Mapping[str, Agent] | Sequence[Agent] = (),
+        data: Tape | None = None,
+        out: str | Path | None = None,
+    ) -> None:
+        from marketsim.build import build
+
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+            raise ConfigError(f"seed must be an integer from 0 to 2**63 - 1, was {seed!r}")
+        self.seed = int(seed)
+        self._market: Market
+        self._python: dict[int, tuple[Agent, Handle]] = {}
+        self._compiled: dict[int, CompiledAgent] = {}
+        self._interrupted = False
+        self._wall_s = 0.0
+        build(self, config, overrides, agents, data)
+        self._recorder = Recorder(self._tape_metas(), out if self.config.tape.enabled else None)
+        self._mailman = Mailman(self)
+        self._start()
+
+    # -- set up by marketsim.build ----------------------------------------------------------
+
+    config: Any
+    symbols: list[str]
+    open_ns: int
+    close_ns: int
+    start_ns: int
+    agent_names: list[str]
+    agent_types: list[str]
+    symbol_configs: list[Any]
+    given_agents: list[str]
+    source: Tape | None
+
+    def _tape_metas(self) -> list[dict[str, Any]]:
+        source = dict(self.source.meta) if self.source is not None else {}
+        return [
+            {
+                "symbol": symbol.name,
+                "tick_size": symbol.tick_size,
+                "lot_size": symbol.lot_size,
+                "units_per_tick": source.get("units_per_tick", 1),
+                "levels": self.config.tape.levels,
+                "open_ns": self.open_ns,
+                "close_ns": self.close_ns,
+                "source": "simulation",
+                "config": self.config.to_dict(),
+                "config_hash": self.config.config_hash,
+                "seed": self.seed,
+            }
+            for symbol in self.symbol_configs
+        ]
+
+    def _start(self) -> None:
+        """First messages of everybody, in the order of their ids."""
+        send_close(self._market.address, self.close_ns)
+        for agent in range(len(self.agent_names)):
+            if agent in self._compiled:
+                symbol = int(self._market.view("agents")[agent]["symbol"])
+                self._compiled[agent].install(self._market, agent, symbol)
+            else:
+                python_agent, handle = self._python[agent]
+                python_agent.on_start(handle)
+
+    # -- running ----------------------------------------------------------------------------
+
+    @property
+    def now_ns(self) -> int:
+        """The time: nanoseconds since midnight."""
+        return int(self._market.scalars[0])
+
+    def run(self, until: int | str | None = None, progress: Progress | None = None) -> Run:
+        """Run to a time, by default to the close, and return what there is by then.
+
+        Ctrl-C stops between two events: the tape up to there is kept and readable, and
+        ``KeyboardInterrupt`` is raised.
+
+        Parameters
+        ----------
+        until : "10:30", "10:30:00.5" or nanoseconds since midnight; events at that instant included.
+        progress : called some ten times a second with (now_ns, end_ns, events so far).
+        """
+        until_ns = self.close_ns if until is None else parse_time(until, "until")
+        if until_ns < self.now_ns:
+            raise ConfigError(f"until must not be before now ({self.now_ns}), was {until_ns}")
+        started = time.perf_counter()
+        try:
+            with self._interruptible():
+                self._advance_to(until_ns, progress)
+            self._empty_tape()
+        except BaseException:
+            self._rescue_tape()
+            raise
+        finally:
+            self._wall_s += time.perf_counter() - started
+        self._recorder.finish(self._reveals(), self.now_ns)
+        return make_run(self)
+
+    def _advance_to(self, until_ns: int, progress: Progress | None) -> None:
+        deliver, market = self._mailman.deliver, self._market
+        next_tick, calls = time.perf_counter() + _TICK_S, 0
+        while True:
+            code = advance(market.address, until_ns, _EVENTS_A_CALL)
+            if code == PYTHON:
+                deliver()
+                calls += 1
+                if calls & 255:
+                    continue
+            elif code == GROW:
+                market.grow()
+            elif code == EMPTY_TAPE:
+                self._empty_tape()
+            elif code == DONE:
+                break
+            elif code != BUDGET:
+                raise StateError(f"kernel returned {code}")
+            if self._interrupted:
+                raise KeyboardInterrupt
+            if progress is not None and time.perf_counter() >= next_tick:
+                progress(self.now_ns, until_ns, self.events)
+                next_tick = time.perf_counter() + _TICK_S
+        if progress is not None:
+            progress(self.now_ns, until_ns, self.events)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Turn a first Ctrl-C into a stop between two events; a second one stops at once."""
+        self._interrupted = False
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+        if before is not signal.default_int_handler:  # somebody else's handler knows better
+            yield
+            return
+
+        def stop(number: int, frame: Any) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+
+        signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _grow(self) -> None:
+        self._market.grow()
+
+    def _empty_tape(self) -> None:
+        head = self._market.header
+        tables = []
+        for name in ("order_rows", "trade_rows", "delta_rows"):
+            count = int(head[f"{name}_count"])
+            tables.append(self._market.view(name)[:count])
+            head[f"{name}_count"] = 0
+        self._recorder.take(*tables)
+
+    def _rescue_tape(self) -> None:
+        """After an error or Ctrl-C: keep what happened, marked as incomplete."""
+        self._empty_tape()
+        self._recorder.abandon(self._reveals(), self.now_ns)
+
+    # -- what agents ask for ----------------------------------------------------------------
+
+    def symbol_id(self, name: str) -> int:
+        """Number of a symbol.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such symbol.
+        """
+        if name not in self.symbols:
+            raise ConfigError(f"symbol must be one of {', '.join(self.symbols)}, was {name!r}")
+        return self.symbols.index(name)
+
+    def _known(self, agent: int, book: int) -> tuple[int, int]:
+        account = self._market.view("accounts")[agent * len(self.symbols) + book]
+        return int(account["known_position_lots"]), int(account["known_cash"])
+
+    def _subscribe(self, agent: int, book: int, feed: int, levels: int) -> None:
+        market = self._market
+        count = int(market.header["subscriptions_count"])
+        wanted = (agent, book, feed)
+        table = market.view("subscriptions")
+        for i in range(count):
+            if (table[i]["agent"], table[i]["symbol"], table[i]["feed"]) == wanted:
+                table[i]["levels"] = levels
+                return
+        if count == len(table):
+            market.resize("subscriptions", 2 * count)
+            table = market.view("subscriptions")
+        table[count] = (*wanted, levels, 0)
+        market.header["subscriptions_count"] = count + 1
+
+    def _unsubscribe(self, agent: int, book: int, feed: int) -> None:
+        market = self._market
+        count = int(market.header["subscriptions_count"])
+        table = market.view("subscriptions")
+        kept = [
+            row
+            for row in table[:count].tolist()
+            if tuple(row[:3]) != (agent, book, feed)
+        ]
+        for i, row in enumerate(kept):
+            table[i] = row
+        market.header["subscriptions_count"] = len(kept)
+
+    # -- what there is ----------------------------------------------------------------------
+
+    @property
+    def events(self) -> int:
+        """Events handled so far."""
+        return int(self._market.header["processed"])
+
+    @property
+    def tape(self) -> Tape:
+        """Everything that has happened so far in the first symbol."""
+        return self.tapes[self.symbols[0]]
+
+    @property
+    def tapes(self) -> dict[str, Tape]:
+        """The tapes of all symbols, by name."""
+        self._empty_tape()
+        tapes = self._recorder.tapes(self._reveals(), self.now_ns)
+        return dict(zip(self.symbols, tapes, strict=True))
+
+    def _reveals(self) -> list[Any]:
+        """Reveals that the replay agents have played so far, by symbol."""
+        rows: list[Any] = [None] * len(self.symbols)
+        for agent, compiled in self._compiled.items():
+            table = getattr(compiled, "reveals", None)
+            if table is not None:
+                symbol = int(self._market.view("agents")[agent]["symbol"])
+                rows[symbol] = self._recorder.placed(table, agent, symbol)
+        return rows
+
+    def digest(self) -> str:
+        """SHA-256 of the market's whole state: books, orders, queue, accounts, streams, time.
+
+        Python agents' own attributes are not part of it; what they sent is.
+        """
+        from marketsim.digest import state_bytes
+
+        digest = hashlib.sha256()
+        for book in range(len(self.symbols)):
+            digest.update(int(_digest(self._market.address, book)).to_bytes(8, "little", signed=True))
+        for piece in state_bytes(self._market):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    # -- fork and save ----------------------------------------------------------------------
+
+    def fork(self) -> "Simulation":
+        """A simulation of its own in exactly the same state: an exact counterfactual.
+
+        Raises
+        ------
+        StateError
+            If the tape is streamed to disk, or an agent cannot be copied.
+        """
+        twin = object.__new__(Simulation)
+        twin.__dict__.update(self.__dict__)
+        twin._market = self._market.copy()
+        twin._recorder = self._recorder.fork()
+        twin._mailman = Mailman(twin)
+        twin.source = self.source
+        twin._python = {}
+        handles = {key: handle._forked(twin) for key, (_, handle) in self._python.items()}
+        memo: dict[int, Any] = {id(self): twin}
+        for key, (_, handle) in self._python.items():
+            memo[id(handle)] = handles[key]
+        for key, (agent, _) in self._python.items():
+            try:
+                twin._python[key] = (copy.deepcopy(agent, memo), handles[key])
+            except TypeError as error:
+                raise StateError(
+                    f"agents.{self.agent_names[key]}: cannot be copied: {error}"
+                ) from error
+        return twin
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole state to one file, from which :meth:`load` goes on bit for bit.
+
+        Raises
+        ------
+        StateError
+            If an agent has state and no ``state_dict``, or the tape is streamed to disk.
+        DataError
+            If the file cannot be written.
+        """
+        from marketsim.saved import save
+
+        save(self, Path(path))
+
+    @classmethod
+    def load(
+        cls, path: str | Path, agents: Mapping[str, Agent] | Sequence[Agent] = ()
+    ) -> "Simulation":
+        """Read what :meth:`save` wrote. Agents that were given as objects are given again.
+
+        Raises
+        ------
+        DataError
+            If the file is missing, damaged or of another version.
+        """
+        from marketsim.saved import load
+
+        return load(Path(path), agents)
+
+
+def run(
+    config: Any = "demo",
+    *,
+    seed: int = 0,
+    until: int | str | None = None,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    agents: Mapping[str, Agent] | Sequence[Agent] = (),
+    data: Tape | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Build a simulation, run it and, with ``out``, write the run to a folder.
+
+    Parameters are those of :class:`Simulation` and of :meth:`Simulation.run`. With ``out`` the
+    tape is streamed to ``out/tape`` while the simulation runs, in constant memory.
+    """
+    folder = None if out is None else Path(out)
+    simulation = Simulation(
+        config, seed, overrides=overrides, agents=agents, data=data, out=folder and folder / "tape"
+    )
+    result = simulation.run(until, progress)
+    if folder is not None:
+        result.save(folder)
+    return result
+
+
+def replay(
+    tape: Tape,
+    agents: Mapping[str, Agent] | Sequence[Agent] = (),
+    seed: int = 0,
+    *,
+    progress: Progress | None = None,
+) -> Run:
+    """Replay recorded flow through the exchange, with agents beside it.
+
+    Examples
+    --------
+    >>> tape = ms.read_lobster("GOOG_2012-06-21.zip")
+    >>> ms.replay(tape, agents=[POVAgent(side="buy", participation=0.1, quantity=20_000)])
+    """
+    config = {"name": "replay", "data": "given", "agents": {"history": {"type": "replay"}}}
+    return run(config, seed=seed, agents=agents, data=tape, progress=progress)
+
+
+def warmup() -> float:
+    """Compile everything that a simulation needs, or load it from the cache; returns seconds."""
+    from marketsim.agents.pov import POVAgent
+    from marketsim.data.synthetic import synthetic_tape
+
+    started = time.perf_counter()
+    tape = synthetic_tape(open="09:30", close="09:32")
+    agent = POVAgent(side="buy", participation=0.1, quantity=100, interval="20s")
+    simulation = Simulation(
+        {"data": "given", "agents": {"history": {"type": "replay"}}}, agents=[agent], data=tape
+    )
+    simulation.run()
+    return time.perf_counter() - started
+
+
+__all__ = ["Run", "Simulation", "replay", "run", "warmup"]
