@@ -55,8 +55,7 @@ class Recorder:
 
     def placed(self, reveals: Any, agent: int, symbol: int) -> Any:
         """Reveals of a source, at the rows that this run's tape has for the source's rows."""
-        kept = self._rows_of_agent.get(agent, [])
-        rows = np.concatenate([*kept, np.empty(0, np.int64)]).astype(np.int64)
+        rows = self.rows_of_agents()[agent]
         source = np.asarray(reveals["sequence"])
         played = np.flatnonzero(source < len(rows))
         sequence = source[played].copy()
@@ -92,6 +91,18 @@ class Recorder:
             # A full disk fails here once more; the first error is on its way already.
             with suppress(DataError):
                 self._finished = self._close(reveals, now_ns, complete=False)
+
+    def rows_of_agents(self) -> dict[int, Any]:
+        """Rows of orders so far of each watched agent."""
+        return {
+            agent: np.concatenate([*kept, np.empty(0, np.int64)]).astype(np.int64)
+            for agent, kept in self._rows_of_agent.items()
+        }
+
+    def restore(self, writers: list[MemoryTape], rows_of_agents: Mapping[int, Any]) -> None:
+        """Go on from the rows of a saved simulation."""
+        self._writers = list(writers)
+        self._rows_of_agent = {agent: [rows] for agent, rows in rows_of_agents.items()}
 
     def fork(self) -> "Recorder":
         """A recorder with the same rows that goes its own way."""

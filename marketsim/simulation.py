@@ -23,7 +23,7 @@ from marketsim.errors import ConfigError, StateError
 from marketsim.kernel import BUDGET, DONE, EMPTY_TAPE, GROW, PYTHON, advance, send_close
 from marketsim.market import Market
 from marketsim.recorder import Recorder
-from marketsim.run import Run, make_run
+from marketsim.result import Run, make_run
 from marketsim.tape import Tape
 
 Progress = Callable[[int, int, int], None]
@@ -59,6 +59,19 @@ class Simulation:
         data: Tape | None = None,
         out: str | Path | None = None,
     ) -> None:
+        self._prepare(config, seed, overrides, agents, data, out)
+        self._start()
+
+    def _prepare(
+        self,
+        config: Any,
+        seed: int,
+        overrides: Mapping[str, Any] | None,
+        agents: Mapping[str, Agent] | Sequence[Agent],
+        data: Tape | None,
+        out: str | Path | None,
+    ) -> None:
+        """Everything but the agents' first messages."""
         from marketsim.build import build
 
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
@@ -69,10 +82,13 @@ class Simulation:
         self._compiled: dict[int, CompiledAgent] = {}
         self._interrupted = False
         self._wall_s = 0.0
+        self.source_digest: str | None = None
         build(self, config, overrides, agents, data)
         self._recorder = Recorder(self._tape_metas(), out if self.config.tape.enabled else None)
+        for agent, compiled in self._compiled.items():
+            if hasattr(compiled, "reveals"):
+                self._recorder.watch(agent)
         self._mailman = Mailman(self)
-        self._start()
 
     # -- set up by marketsim.build ----------------------------------------------------------
 
@@ -352,9 +368,12 @@ class Simulation:
 
     @classmethod
     def load(
-        cls, path: str | Path, agents: Mapping[str, Agent] | Sequence[Agent] = ()
+        cls,
+        path: str | Path,
+        agents: Mapping[str, Agent] | Sequence[Agent] = (),
+        data: Tape | None = None,
     ) -> "Simulation":
-        """Read what :meth:`save` wrote. Agents that were given as objects are given again.
+        """Read what :meth:`save` wrote. Agents and data given as objects are given again.
 
         Raises
         ------
@@ -363,7 +382,7 @@ class Simulation:
         """
         from marketsim.saved import load
 
-        return load(Path(path), agents)
+        return load(Path(path), agents, data)
 
 
 def run(
