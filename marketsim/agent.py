@@ -224,7 +224,9 @@ class Handle:
     def touch(self, symbol: str | None = None) -> tuple[int, int, int, int]:
         """Best bid, its lots, best ask, its lots; a side without orders has 0 lots."""
         market = self._simulation._market
-        view_touch(market.address, self._agent, self._book(symbol))
+        book = self._book(symbol)
+        while view_touch(market.address, self._agent, book) == NO_ROOM:
+            market.grow()
         bid, bid_lots, ask, ask_lots = market.mail[:4].tolist()
         return bid, bid_lots, ask, ask_lots
 
@@ -256,8 +258,9 @@ class Handle:
         """The best ``levels`` levels of both sides."""
         market, book = self._simulation._market, self._book(symbol)
         bids, asks = np.zeros((levels, 2), np.int64), np.zeros((levels, 2), np.int64)
-        view_depth(market.address, self._agent, book, BIDS, bids)
-        view_depth(market.address, self._agent, book, ASKS, asks)
+        for ladder, out in ((BIDS, bids), (ASKS, asks)):
+            while view_depth(market.address, self._agent, book, ladder, out) == NO_ROOM:
+                market.grow()
         return Depth(bids, asks)
 
     def traded_lots(self, symbol: str | None = None) -> int:

@@ -5,16 +5,17 @@ and old machine code would run. Ours keys every entry point on a hash of all com
 lives in the user's cache folder, never beside the package.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba.core import caching, types
+from numba.core import caching, codegen, types
 from numba.core.ccallback import CFunc
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -128,13 +129,64 @@ def _internal(function: F, forceinline: bool) -> F:
     dispatcher = numba.njit(
         no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=forceinline
     )(function)
-    resolve = dispatcher.get_call_template
+    resolve, compile_ = dispatcher.get_call_template, dispatcher.compile
 
     def widened(arguments: Any, keywords: Any) -> Any:
         return resolve([_widen(argument) for argument in arguments], keywords)
 
-    dispatcher.get_call_template = widened
+    def compiled(signature: Any) -> Any:
+        with _linked_only():
+            return compile_(signature)
+
+    dispatcher.get_call_template, dispatcher.compile = widened, compiled
     return dispatcher  # type: ignore[no-any-return]
+
+
+_linking = [0]  # how many helpers are being compiled, one inside the other
+
+
+@contextlib.contextmanager
+def _linked_only() -> Iterator[None]:
+    """What is compiled now is only ever linked into entry points.
+
+    numba optimises and emits machine code for every function and once more for each of its callers.
+    For functions that nobody calls but compiled code, the last time is enough: the first start
+    takes half as long.
+    """
+    _linking[0] += 1
+    try:
+        yield
+    finally:
+        _linking[0] -= 1
+
+
+def _patch_library() -> None:
+    """Let libraries of helpers stop before optimisation and machine code."""
+    library, engine = codegen.JITCodeLibrary, codegen.JITCPUCodegen
+    optimize, finalize = library._optimize_final_module, library._finalize_final_module
+    set_env = engine.set_env
+
+    def optimize_unless_linked(self: Any) -> None:
+        if not _linking[0]:
+            optimize(self)
+
+    def finalize_unless_linked(self: Any) -> None:
+        if not _linking[0]:
+            finalize(self)
+            return
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def set_env_unless_linked(self: Any, env_name: str, env: Any) -> None:
+        if not _linking[0]:  # without machine code there is no place to put it
+            set_env(self, env_name, env)
+
+    engine.set_env = set_env_unless_linked
+    library._optimize_final_module = optimize_unless_linked
+    library._finalize_final_module = finalize_unless_linked
+
+
+_patch_library()
 
 
 def _widen(argument: Any) -> Any:

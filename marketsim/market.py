@@ -81,6 +81,8 @@ HISTORY = _record("time_ns", "price_ticks", "old_lots", small=("symbol", "side")
 #: A row of recorded flow that a replay agent plays back; ``kind`` 0 is a reveal of signed size.
 FEED = _record("time_ns", "order_id", "price_ticks", "size_lots", "hidden_lots",
                small=("price_subticks", "kind", "side", "reveals"))  # fmt: skip
+#: A level, while a past view of the book is put together.
+SCRATCH = _record("price_ticks", "size_lots")
 #: A word of a compiled agent's own state, or a counter.
 WORD = np.dtype([("value", np.int64)], align=True)
 #: Rows of the tape since it was last taken away. ``sequence`` counts a symbol's rows from 0.
@@ -115,7 +117,7 @@ POOLS: dict[str, np.dtype[Any]] = {
     "books": BOOK, "ladders": LADDER, "rungs": RUNG, "orders": ORDER, "levels": LEVEL,
     "index": INDEX, "outcomes": OUTCOME, "agents": AGENT, "kinds": KIND, "accounts": ACCOUNT,
     "subscriptions": SUBSCRIPTION, "messages": MESSAGE, "events": EVENT, "history": HISTORY,
-    "feed": FEED, "words": WORD, "counters": WORD, "order_rows": ORDER_ROW, "trade_rows": TRADE_ROW,
+    "scratch": SCRATCH, "feed": FEED, "words": WORD, "counters": WORD, "order_rows": ORDER_ROW, "trade_rows": TRADE_ROW,
     "delta_rows": DELTA_ROW,
 }  # fmt: skip
 POOL_NAMES = tuple(POOLS)
@@ -237,6 +239,7 @@ subscriptions = _accessor("subscriptions")
 messages = _accessor("messages")
 events = _accessor("events")
 history = _accessor("history")
+scratch = _accessor("scratch")
 feed = _accessor("feed")
 words = _accessor("words")
 counters = _accessor("counters")
@@ -263,7 +266,7 @@ class Market:
             "books": n_books, "ladders": 4 * n_books, "rungs": 4 * n_books * 64, "orders": 256,
             "levels": 128, "index": 512, "outcomes": 128, "agents": max(n_agents, 1),
             "kinds": 16, "accounts": max(n_agents * n_books, 1), "subscriptions": 8,
-            "messages": 256, "events": 256, "history": 1, "feed": 1, "words": 64, "counters": 64,
+            "messages": 256, "events": 256, "history": 1, "scratch": 64, "feed": 1, "words": 64, "counters": 64,
             "order_rows": 1, "trade_rows": 1, "delta_rows": 1,
         }  # fmt: skip
         unknown = set(capacities) - set(size)

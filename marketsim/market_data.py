@@ -4,24 +4,26 @@ The past is the present with the newest changes undone: the pool ``history`` kee
 every level that changed, for as long as any agent may not know of the change.
 """
 
-import numpy as np
-
 from marketsim.codes import Feed
 from marketsim.compile import entry, helper
 from marketsim.events import Message, tell
-from marketsim.ladder import ASKS, BIDS, depth_of, mix
+from marketsim.ladder import ASKS, BIDS, mix
 from marketsim.market import (
+    POOL_NAMES,
     agents,
+    ask_for,
     books,
     header,
     history,
     ladders,
     levels,
     rungs,
+    scratch,
     subscriptions,
 )
 
 L1, L2 = int(Feed.L1), int(Feed.L2)
+SCRATCH_POOL = POOL_NAMES.index("scratch")
 TELL_L1, TELL_L2 = int(Message.L1), int(Message.L2)
 
 
@@ -96,87 +98,99 @@ def first_unknown(m, known_ns):  # type: ignore[no-untyped-def]
 
 
 @helper
-def old_levels(m, b, ladder, first, prices, lots):  # type: ignore[no-untyped-def]
-    """Levels that changed since change ``first`` with their sizes before it, best price first."""
+def old_levels(m, b, ladder, first, base):  # type: ignore[no-untyped-def]
+    """Levels that changed since change ``first``, with their sizes before it, best price first.
+
+    They go into the scratch pool from ``base`` on; returns how many.
+    """
     h = header(m)
     mask = h.history_capacity - 1
     side = 1 - 2 * ladder
     count = 0
     for i in range(first, h.history_count):
-        entry_ = history(m, i & mask)
-        if entry_.symbol != b or entry_.side != side:
+        change = history(m, i & mask)
+        if change.symbol != b or change.side != side:
             continue
-        price = entry_.price_ticks
+        price = change.price_ticks
         at = 0
-        while at < count and (prices[at] - price) * side > 0:
+        while at < count and (scratch(m, base + at).price_ticks - price) * side > 0:
             at += 1
-        if at < count and prices[at] == price:
+        if at < count and scratch(m, base + at).price_ticks == price:
             continue  # an older change of this level was found first
         for j in range(count, at, -1):
-            prices[j] = prices[j - 1]
-            lots[j] = lots[j - 1]
-        prices[at] = price
-        lots[at] = entry_.old_lots
+            scratch(m, base + j).price_ticks = scratch(m, base + j - 1).price_ticks
+            scratch(m, base + j).size_lots = scratch(m, base + j - 1).size_lots
+        scratch(m, base + at).price_ticks = price
+        scratch(m, base + at).size_lots = change.old_lots
         count += 1
     return count
 
 
 @helper
-def depth_at(m, b, ladder, known_ns, out):  # type: ignore[no-untyped-def]
-    """Best visible levels as of ``known_ns`` into ``out`` (int64[n, 2]); returns how many."""
+def depth_at(m, b, ladder, known_ns, wanted):  # type: ignore[no-untyped-def]
+    """Best visible levels as of ``known_ns``, into the scratch pool from 0 on.
+
+    Returns how many there are, at most ``wanted``; or -1 when the scratch pool must grow first.
+    """
+    h = header(m)
     first = first_unknown(m, known_ns)
-    newer = header(m).history_count - first
-    if newer == 0:
-        return depth_of(m, b, ladder, out)
-    prices = np.empty(newer, np.int64)
-    lots = np.empty(newer, np.int64)
-    changed = old_levels(m, b, ladder, first, prices, lots)
-    width = header(m).ladder_levels
+    if wanted + h.history_count - first > h.scratch_capacity:
+        ask_for(m, SCRATCH_POOL, wanted + h.history_count - first)
+        return -1
+    changed = old_levels(m, b, ladder, first, wanted)
     side = 1 - 2 * ladder
+    base = (4 * b + ladder) * h.ladder_levels
     i = ladders(m, 4 * b + ladder).levels - 1
     j = 0
     row = 0
-    while row < len(out) and (i >= 0 or j < changed):
+    while row < wanted and (i >= 0 or j < changed):
         take_old = i < 0
         if i >= 0 and j < changed:
-            level_price = levels(m, rungs(m, (4 * b + ladder) * width + i).level).price_ticks
-            take_old = (prices[j] - level_price) * side >= 0
-            if prices[j] == level_price:
+            level_price = levels(m, rungs(m, base + i).level).price_ticks
+            old_price = scratch(m, wanted + j).price_ticks
+            take_old = (old_price - level_price) * side >= 0
+            if old_price == level_price:
                 i -= 1
         if take_old:
-            price, size = prices[j], lots[j]
+            price, size = scratch(m, wanted + j).price_ticks, scratch(m, wanted + j).size_lots
             j += 1
         else:
-            level = levels(m, rungs(m, (4 * b + ladder) * width + i).level)
+            level = levels(m, rungs(m, base + i).level)
             price, size = level.price_ticks, level.visible_lots
             i -= 1
         if size > 0:
-            out[row, 0] = price
-            out[row, 1] = size
+            scratch(m, row).price_ticks = price
+            scratch(m, row).size_lots = size
             row += 1
     return row
 
 
 @entry
 def view_depth(m, agent, b, ladder, out):  # type: ignore[no-untyped-def]
-    """Depth of one side as an agent knows it."""
-    return depth_at(m, b, ladder, header(m).now_ns - agents(m, agent).latency_ns, out)
+    """Depth of one side as an agent knows it into ``out``: int64[n, 2]; -1 if there is no room."""
+    known_ns = header(m).now_ns - agents(m, agent).latency_ns
+    rows = depth_at(m, b, ladder, known_ns, len(out))
+    for row in range(rows):
+        out[row, 0] = scratch(m, row).price_ticks
+        out[row, 1] = scratch(m, row).size_lots
+    return rows
 
 
 @entry
 def view_touch(m, agent, b):  # type: ignore[no-untyped-def]
-    """Touch as an agent knows it, into the header's mail: bid, its lots, ask, its lots."""
+    """Touch as an agent knows it, into the header's mail: bid, its lots, ask, its lots.
+
+    Returns -1 when there is no room for it.
+    """
     h = header(m)
     known_ns = h.now_ns - agents(m, agent).latency_ns
-    out = np.zeros((1, 2), np.int64)
-    depth_at(m, b, BIDS, known_ns, out)
-    h.mail0 = out[0, 0]
-    h.mail1 = out[0, 1]
-    out[0, 0] = 0
-    out[0, 1] = 0
-    depth_at(m, b, ASKS, known_ns, out)
-    h.mail2 = out[0, 0]
-    h.mail3 = out[0, 1]
+    bids = depth_at(m, b, BIDS, known_ns, 1)
+    h.mail0 = scratch(m, 0).price_ticks if bids > 0 else 0
+    h.mail1 = scratch(m, 0).size_lots if bids > 0 else 0
+    asks = depth_at(m, b, ASKS, known_ns, 1)
+    h.mail2 = scratch(m, 0).price_ticks if asks > 0 else 0
+    h.mail3 = scratch(m, 0).size_lots if asks > 0 else 0
+    return min(bids, asks)
 
 
 @entry
