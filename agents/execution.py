@@ -1,4 +1,4 @@
-"""What execution agents share: a parent order worked by a schedule, within limits on price and time.
+"""What execution agents share: a parent order worked by a schedule, within price and time limits.
 
 A subclass says how much should be done by now; this class sends the difference, at the touch or
 through it, and keeps the figures of execution quality.
@@ -68,6 +68,8 @@ class ExecutionAgent(Agent):
         self.arrival_mid_ticks: float | None = None
         self.done_ns: int | None = None
         self.market_lots_at_end: int | None = None
+        self._resting_price: int | None = None
+        self._moving = False
 
     def target_lots(self, market: Handle) -> int:
         """Lots that should be executed by now; a subclass's schedule."""
@@ -130,14 +132,19 @@ class ExecutionAgent(Agent):
         live = market.open_orders
         if len(live) == 1 and self._resting_price == price and sum(live.values()) == wanted:
             return
+        # An order that is to be cancelled can still trade: the next one waits for the answer.
+        self._moving = bool(live)
         for order_id in live:
             market.cancel(order_id)
-        if wanted > 0:
+        if wanted > 0 and not live:
             market.order(self.side, wanted, price)
             self._resting_price = price
             self.child_orders += 1
 
-    _resting_price: int | None = None
+    def _moved(self, market: Handle) -> None:
+        """Go on moving the resting order once the old one is gone."""
+        if self._moving and self.done_ns is None and not market.open_orders:
+            self._move_passive(market)
 
     def _finish(self, market: Handle) -> None:
         for order_id in market.open_orders:
@@ -153,11 +160,14 @@ class ExecutionAgent(Agent):
         self.fees_ticks += fill.fee_ticks
         if self.executed_lots >= self.quantity:
             self._finish(market)
+        self._moved(market)
 
     def on_order(self, market: Handle, update: OrderUpdate) -> None:
         """Count what the exchange refused."""
         if update.status == "rejected":
             self.rejected_orders += 1
+        elif update.status == "cancelled":
+            self._moved(market)
 
     def summary(self, market: Handle) -> dict[str, Any]:
         """Quantity reached and its cost.

@@ -17,7 +17,7 @@ _FEED = int(Message.FEED)
 
 
 @callback(WAKE)
-def _wake(m, agent, slot):  # type: ignore[no-untyped-def]
+def _wake(m, agent, slot):
     """Send the next recorded row to the exchange and sleep until the one after it."""
     me = agents(m, agent)
     row = me.state + me.cursor
@@ -111,16 +111,16 @@ def _feed_rows(tape: Tape, open_ns: int) -> Any:
 
 
 def _kinds(source: Any) -> Any:
-    """Kinds of the rows; a cancel of a stop that never entered is played as the stop was."""
+    """Kinds of the rows; negative for a cancel or reduction of a stop that has not entered yet."""
     kinds = source["kind"].astype(np.int32)
     stops = source["order_id"][kinds == OrderKind.STOP]
     if len(stops):
-        entered = source["order_id"][np.isin(kinds, [OrderKind.LIMIT, OrderKind.MARKET])]
-        never = np.setdiff1d(stops, entered)
-        gone = np.isin(kinds, [OrderKind.CANCEL, OrderKind.REDUCE])
-        kinds[gone & np.isin(source["order_id"], never)] = OrderKind.STOP
+        ids = source["order_id"]
+        ours = np.isin(ids, stops)
+        entries = np.flatnonzero(ours & np.isin(kinds, [OrderKind.LIMIT, OrderKind.MARKET]))
+        entered = dict(zip(ids[entries].tolist(), entries.tolist(), strict=True))
+        gone = np.flatnonzero(ours & np.isin(kinds, [OrderKind.CANCEL, OrderKind.REDUCE]))
+        for row in gone.tolist():
+            if row < entered.get(int(ids[row]), len(ids)):
+                kinds[row] = -kinds[row]
     return kinds
-
-
-
-

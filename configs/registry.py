@@ -9,7 +9,7 @@ from marketsim.configs.checks import did_you_mean, refuse_unknown
 from marketsim.errors import ConfigError
 
 if TYPE_CHECKING:
-    from marketsim.agent import Agent
+    pass
 
 #: Registered name -> where its class is; imported when a configuration first uses it.
 AGENTS = {
@@ -22,7 +22,7 @@ AGENTS = {
 PROVIDED = ("tape",)
 
 
-def resolve_agent(type_name: str, field: str = "type") -> "type[Agent]":
+def resolve_agent(type_name: str, field: str = "type") -> type[Any]:
     """Return the class of a registered name, or of the user's own ``package.module:Class``.
 
     Raises

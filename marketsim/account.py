@@ -18,13 +18,13 @@ MICRO = 1_000_000
 
 
 @helper
-def account_of(m, agent, symbol):  # type: ignore[no-untyped-def]
+def account_of(m, agent, symbol):
     """Index of an account."""
     return agent * header(m).books_count + symbol
 
 
 @helper
-def book_fill(m, agent, symbol, side, price, lots, maker):  # type: ignore[no-untyped-def]
+def book_fill(m, agent, symbol, side, price, lots, maker):
     """Enter a fill; returns the fee in millionths of tick·lots (negative: a rebate)."""
     h = header(m)
     account = accounts(m, account_of(m, agent, symbol))
@@ -54,7 +54,7 @@ def book_fill(m, agent, symbol, side, price, lots, maker):  # type: ignore[no-un
 
 
 @helper
-def fill_reached(m, agent, symbol, side, price, lots):  # type: ignore[no-untyped-def]
+def fill_reached(m, agent, symbol, side, price, lots):
     """An agent hears of its fill: what it knows of its account catches up."""
     account = accounts(m, account_of(m, agent, symbol))
     account.known_position_lots += side * lots

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from marketsim.codes import Cancelled, Feed, Flag, OrderKind, Reject, SelfTrade, Side, TimeInForce
 from marketsim.errors import OrderError, StateError
 from marketsim.events import Message
-from marketsim.kernel import NO_ROOM, send_change, send_order, send_wake
+from marketsim.kernel import NO_ROOM
 from marketsim.ladder import ASKS, BIDS
-from marketsim.market_data import view_depth, view_touch, view_trades
+from marketsim.market_data import view_depth
 from marketsim.rng import generator_for
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class Data(NamedTuple):
 
     L1 has ``bid``, ``ask`` as (price [ticks], size [lots]) or None for an empty side. L2 has
     ``bids``, ``asks``: int64[levels, 2] – price, size; empty rows 0. L3 has ``kind`` (LIMIT,
-    EXECUTION, CANCEL, REDUCE: visible lots that join or leave; REPLACE: visible lots that leave, the
-    new order follows as LIMIT), ``order_id``, ``side``, ``price_ticks``, ``size_lots``. TRADES has
-    ``side`` (the aggressor's; None for a cross), ``price_ticks``, ``size_lots``.
+    EXECUTION, CANCEL, REDUCE: visible lots that join or leave; REPLACE: visible lots that leave,
+    the new order follows as LIMIT), ``order_id``, ``side``, ``price_ticks``, ``size_lots``. TRADES
+    has ``side`` (the aggressor's; None for a cross), ``price_ticks``, ``size_lots``.
     """
 
     feed: Feed
@@ -89,7 +89,7 @@ class Data(NamedTuple):
 
 
 class Depth(NamedTuple):
-    """Best levels of both sides: int64[levels, 2] – price [ticks], size [lots]; empty rows are 0."""
+    """Best levels: int64[levels, 2] – price [ticks], size [lots]; empty rows are 0."""
 
     bids: NDArray[np.int64]
     asks: NDArray[np.int64]
@@ -225,7 +225,7 @@ class Handle:
         """Best bid, its lots, best ask, its lots; a side without orders has 0 lots."""
         market = self._simulation._market
         book = self._book(symbol)
-        while view_touch(market.address, self._agent, book) == NO_ROOM:
+        while self._simulation._calls.view_touch(market.address, self._agent, book) == NO_ROOM:
             market.grow()
         bid, bid_lots, ask, ask_lots = market.mail[:4].tolist()
         return bid, bid_lots, ask, ask_lots
@@ -266,14 +266,14 @@ class Handle:
     def traded_lots(self, symbol: str | None = None) -> int:
         """Lots that have traded since the start, hidden prints of recorded flow not included."""
         market = self._simulation._market
-        view_trades(market.address, self._agent, self._book(symbol))
+        self._simulation._calls.view_trades(market.address, self._agent, self._book(symbol))
         return int(market.mail[0])
 
     @property
     def last_price(self) -> int | None:
         """Price of the last trade, or None before the first."""
         market = self._simulation._market
-        view_trades(market.address, self._agent, self._symbol)
+        self._simulation._calls.view_trades(market.address, self._agent, self._symbol)
         volume, price = market.mail[:2].tolist()
         return price if volume else None
 
@@ -301,8 +301,8 @@ class Handle:
 
     def wake_at(self, time_ns: int) -> None:
         """Ask to be woken at a time; a time that has passed means now."""
-        market = self._simulation._market
-        while send_wake(market.address, self._agent, time_ns) == NO_ROOM:
+        market, time_ns = self._simulation._market, _integer("time_ns", time_ns)
+        while self._simulation._calls.send_wake(market.address, self._agent, time_ns) == NO_ROOM:
             self._simulation._grow()
 
     def wake_after(self, delay_ns: int) -> None:
@@ -379,19 +379,20 @@ class Handle:
             raise OrderError(f"size_lots must be > 0, was {size}")
         price = 0 if limit is None else _integer("limit", limit)
         trigger = 0 if stop is None else _integer("stop", stop)
+        display = _integer("display", display)
         simulation, book = self._simulation, self._book(symbol)
         call = (self._agent, book, int(side), price, size, display, trigger, flags)
-        order_id: int = send_order(simulation._market.address, *call)
+        order_id: int = simulation._calls.send_order(simulation._market.address, *call)
         while order_id == NO_ROOM:
             simulation._grow()
-            order_id = send_order(simulation._market.address, *call)
+            order_id = simulation._calls.send_order(simulation._market.address, *call)
         self._open[order_id] = size
         return order_id
 
     def _change(self, kind: Message, order_id: int, price: int, size: int) -> None:
         simulation = self._simulation
         call = (int(kind), self._agent, self._symbol, order_id, price, size)
-        while send_change(simulation._market.address, *call) == NO_ROOM:
+        while simulation._calls.send_change(simulation._market.address, *call) == NO_ROOM:
             simulation._grow()
 
     def cancel(self, order_id: int) -> None:
@@ -400,21 +401,23 @@ class Handle:
 
     def reduce(self, order_id: int, size: int) -> None:
         """Ask to take ``size`` lots off an order, which keeps its place."""
-        self._change(Message.REDUCE, order_id, 0, _integer("size_lots", size))
+        order_id, size = _integer("order_id", order_id), _integer("size_lots", size)
+        self._change(Message.REDUCE, order_id, 0, size)
 
     def replace(self, order_id: int, *, limit: int, size: int) -> None:
         """Ask for a new price and a new open size.
 
         The order keeps its place only if the price stays and the size does not grow.
         """
-        self._change(
-            Message.REPLACE, order_id, _integer("limit", limit), _integer("size_lots", size)
-        )
+        order_id, limit = _integer("order_id", order_id), _integer("limit", limit)
+        self._change(Message.REPLACE, order_id, limit, _integer("size_lots", size))
 
 
 def _integer(field: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise OrderError(f"{field} must be an integer, was {value!r}")
+    if not -(2**63) <= value < 2**63:
+        raise OrderError(f"{field} must fit into 64 bits, was {value}")
     return int(value)
 
 
@@ -430,11 +433,13 @@ def _flags(
         if tif.upper() not in TimeInForce.__members__:
             raise OrderError(f"tif must be one of GTC, DAY, IOC, FOK, was {tif!r}")
         tif = TimeInForce[tif.upper()]
+    elif tif not in list(TimeInForce):
+        raise OrderError(f"tif must be one of GTC, DAY, IOC, FOK, was {tif!r}")
     if isinstance(self_trade, str):
-        if self_trade.upper() not in SelfTrade.__members__:
-            names = ", ".join(SelfTrade.__members__)
-            raise OrderError(f"self_trade must be one of {names}, was {self_trade!r}")
-        self_trade = SelfTrade[self_trade.upper()]
+        self_trade = SelfTrade.__members__.get(self_trade.upper(), self_trade)
+    if self_trade is not None and self_trade not in list(SelfTrade):
+        names = ", ".join(SelfTrade.__members__)
+        raise OrderError(f"self_trade must be one of {names}, was {self_trade!r}")
     flags = int(tif) | int(self_trade or 0)
     flags |= Flag.MARKET if limit is None else 0
     flags |= Flag.STOP if stop is not None else 0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from marketsim.codes import OrderKind, Reject
-from marketsim.compile import entry, helper, hot
+from marketsim.compile import direct, entry, helper, hot
 from marketsim.errors import OrderError, StateError
 from marketsim.ladder import ASKS, BIDS, BUY_STOPS, SELL_STOPS, depth_of, index_find, mix
 from marketsim.market import (
@@ -45,7 +45,7 @@ _REDUCE, _REPLACE = int(OrderKind.REDUCE), int(OrderKind.REPLACE)
 
 
 @helper
-def run_stops(m, b, result):  # type: ignore[no-untyped-def]
+def run_stops(m, b, result):
     """Run all triggered stops; ``result``, or RESUME when the block is too small to go on."""
     while True:
         slot = next_stop(m, b)
@@ -59,7 +59,7 @@ def run_stops(m, b, result):  # type: ignore[no-untyped-def]
 
 
 @hot
-def settle(m, b, result):  # type: ignore[no-untyped-def]
+def settle(m, b, result):
     """What follows an order that may have traded."""
     if ladders(m, 4 * b + BUY_STOPS).levels + ladders(m, 4 * b + SELL_STOPS).levels == 0:
         return result
@@ -67,7 +67,7 @@ def settle(m, b, result):  # type: ignore[no-untyped-def]
 
 
 @hot
-def enter(m, order_id, agent, side, price, size, display, stop, flags):  # type: ignore[no-untyped-def]
+def enter(m, order_id, agent, side, price, size, display, stop, flags):
     """One order of any type into book 0."""
     if not room(m, 0, side, price, size, flags):
         return GROW
@@ -75,7 +75,7 @@ def enter(m, order_id, agent, side, price, size, display, stop, flags):  # type:
 
 
 @helper
-def change(m, kind, order_id, price, size):  # type: ignore[no-untyped-def]
+def change(m, kind, order_id, price, size):
     """Cancel, reduce or replace."""
     if kind != _CANCEL and size < 1:
         return SIZE
@@ -97,27 +97,38 @@ def change(m, kind, order_id, price, size):  # type: ignore[no-untyped-def]
 
 
 @entry
-def _limit(m, order_id, side, price, size):  # type: ignore[no-untyped-def]
-    return enter(m, order_id, -1, side, price, size, 0, 0, 0)
+def _plain(m, order_id, side, price, size, flags):
+    return enter(m, order_id, -1, side, price, size, 0, 0, flags)
 
 
 @entry
-def _submit(m, order_id, agent, side, price, size, display, stop, flags):  # type: ignore[no-untyped-def]
+def _cancel(m, order_id):
+    slot = index_find(m, order_id)
+    if slot < 0:
+        return UNKNOWN_ORDER
+    order = orders(m, slot)
+    total = order.size_lots + order.reserve_lots
+    remove_order(m, 0, slot)
+    return total
+
+
+@entry
+def _submit(m, order_id, agent, side, price, size, display, stop, flags):
     return enter(m, order_id, agent, side, price, size, display, stop, flags)
 
 
 @entry
-def _change(m, kind, order_id, price, size):  # type: ignore[no-untyped-def]
+def _change(m, kind, order_id, price, size):
     return change(m, kind, order_id, price, size)
 
 
 @entry
-def _resume(m):  # type: ignore[no-untyped-def]
+def _resume(m):
     return run_stops(m, 0, header(m).resume_result)
 
 
 @entry
-def _apply(m, kind, order_id, side, price, size, first, keep, results):  # type: ignore[no-untyped-def]
+def _apply(m, kind, order_id, side, price, size, first, keep, results):
     """Events ``first`` and on, until done or the block is too small; returns how far it came."""
     for i in range(first, len(kind)):
         if not keep:
@@ -136,7 +147,7 @@ def _apply(m, kind, order_id, side, price, size, first, keep, results):  # type:
 
 
 @helper
-def digest_order(m, state, slot, pending):  # type: ignore[no-untyped-def]
+def digest_order(m, state, slot, pending):
     """An order's share of the digest."""
     order = orders(m, slot)
     state = mix(state, order.order_id)
@@ -150,7 +161,7 @@ def digest_order(m, state, slot, pending):  # type: ignore[no-untyped-def]
 
 
 @helper
-def book_digest(m, b):  # type: ignore[no-untyped-def]
+def book_digest(m, b):
     """Digest of one book: all queues in order, pending stops, last trade and totals."""
     state = 0
     width = header(m).ladder_levels
@@ -181,13 +192,20 @@ def book_digest(m, b):  # type: ignore[no-untyped-def]
 
 
 @entry
-def _digest(m, b):  # type: ignore[no-untyped-def]
+def _digest(m, b):
     return book_digest(m, b)
 
 
 @entry
-def _depth(m, b, ladder, out):  # type: ignore[no-untyped-def]
+def _depth(m, b, ladder, out):
     return depth_of(m, b, ladder, out)
+
+
+def _not_integers(order_id: Any, side: Any, price: Any, size: Any) -> OrderError:
+    return OrderError(
+        f"order id, side, price and size must be integers,"
+        f" were {order_id!r}, {side!r}, {price!r}, {size!r}"
+    )
 
 
 class Book:
@@ -210,17 +228,29 @@ class Book:
         self._market = Market(outcomes=4096)
         self._m = self._market.address
         self._taken: list[NDArray[Any]] = []
+        self._plain, self._cancel = direct(_plain, 6), direct(_cancel, 2)
 
     def limit(self, order_id: int, side: int, price_ticks: int, size_lots: int) -> int:
         """Plain limit order that rests until cancelled."""
-        result: int = _limit(self._m, order_id, side, price_ticks, size_lots)
+        try:  # "| 0" refuses floats, which the machine code would truncate
+            result: int = self._plain(
+                self._m, order_id | 0, side | 0, price_ticks | 0, size_lots | 0, 0
+            )
+        except TypeError:
+            raise _not_integers(order_id, side, price_ticks, size_lots) from None
         if result <= RESUME:
-            result = self._grown(result, _limit, order_id, side, price_ticks, size_lots)
+            result = self._grown(result, _plain, order_id, side, price_ticks, size_lots, 0)
         return result
 
     def market(self, order_id: int, side: int, size_lots: int) -> int:
         """Plain market order; what finds no counterpart is dropped."""
-        return self.submit(order_id, side, size_lots, flags=MARKET)
+        try:
+            result: int = self._plain(self._m, order_id | 0, side | 0, 0, size_lots | 0, MARKET)
+        except TypeError:
+            raise _not_integers(order_id, side, 0, size_lots) from None
+        if result <= RESUME:
+            result = self._grown(result, _plain, order_id, side, 0, size_lots, MARKET)
+        return result
 
     def submit(
         self,
@@ -244,6 +274,8 @@ class Book:
         agent_id : owner, for self-trade prevention; -1 owns nothing.
         """
         order = (order_id, agent_id, side, price_ticks, size_lots, display_lots, stop_ticks)
+        if not all(isinstance(value, int | np.integer) for value in order):
+            raise OrderError(f"submit: ids, prices and sizes must be integers, were {order}")
         result: int = _submit(self._m, *order, int(flags))
         if result <= RESUME:
             result = self._grown(result, _submit, *order, int(flags))
@@ -251,14 +283,23 @@ class Book:
 
     def cancel(self, order_id: int) -> int:
         """Take a resting order or pending stop out."""
-        return int(_change(self._m, _CANCEL, order_id, 0, 0))
+        try:
+            result: int = self._cancel(self._m, order_id | 0)
+        except TypeError:
+            raise _not_integers(order_id, 1, 0, 0) from None
+        return result
 
     def reduce(self, order_id: int, size_lots: int) -> int:
         """Take lots off an order, which keeps its place; all of them is a cancel."""
-        return int(_change(self._m, _REDUCE, order_id, 0, size_lots))
+        if not isinstance(size_lots, int | np.integer):
+            raise _not_integers(order_id, 1, 0, size_lots)
+        result: int = _change(self._m, _REDUCE, order_id, 0, size_lots)
+        return result
 
     def replace(self, order_id: int, price_ticks: int, size_lots: int) -> int:
         """New price and size; keeps its place only at the same price with no larger size."""
+        if not all(isinstance(value, int | np.integer) for value in (price_ticks, size_lots)):
+            raise _not_integers(order_id, 1, price_ticks, size_lots)
         result: int = _change(self._m, _REPLACE, order_id, price_ticks, size_lots)
         if result <= RESUME:
             result = self._grown(result, _change, _REPLACE, order_id, price_ticks, size_lots)
@@ -377,7 +418,7 @@ class Book:
         return int(asks[0, 0]) if asks[0, 1] else None
 
     def depth(self, levels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Bids and asks: int64[levels, 2] – price [ticks], visible size [lots]; empty rows are 0."""
+        """Bids, asks: int64[levels, 2] – price [ticks], visible size [lots]; empty rows are 0."""
         bids, asks = np.zeros((levels, 2), np.int64), np.zeros((levels, 2), np.int64)
         _depth(self._m, 0, BIDS, bids)
         _depth(self._m, 0, ASKS, asks)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-
 from marketsim.agent import Agent, CompiledAgent, Handle
 from marketsim.errors import ConfigError
 from marketsim.market import Market
@@ -131,11 +130,19 @@ def _make_block(simulation: "Simulation", n_agents: int) -> None:
     head["tape_on"] = int(config.tape.enabled)
     head["headroom"] = 8
     head["self_trade"] = int(exchange.self_trade)
-    head["maker_fee_rate"] = round(exchange.maker_fee_bps * 1e-4 * _MICRO)
-    head["taker_fee_rate"] = round(exchange.taker_fee_bps * 1e-4 * _MICRO)
-    head["maker_fee_per_lot"] = round(exchange.maker_fee_ticks_per_lot * _MICRO)
-    head["taker_fee_per_lot"] = round(exchange.taker_fee_ticks_per_lot * _MICRO)
+    for who in ("maker", "taker"):
+        rate, per_lot = f"{who}_fee_bps", f"{who}_fee_ticks_per_lot"
+        head[f"{who}_fee_rate"] = _fee(rate, getattr(exchange, rate), _MICRO // 10_000)
+        head[f"{who}_fee_per_lot"] = _fee(per_lot, getattr(exchange, per_lot), _MICRO)
     simulation._market = market
+
+
+def _fee(field: str, value: float, units: int) -> int:
+    """A fee as a whole number of the exchange's units, so that accounts stay exact."""
+    fee = round(value * units)
+    if abs(fee - value * units) > 1e-6:
+        raise ConfigError(f"exchange.{field} must be a multiple of {1 / units:g}, was {value}")
+    return fee
 
 
 def _add_agent(simulation: "Simulation", agent: int, name: str, entry: Any, given: Any) -> None:
@@ -176,5 +183,3 @@ def _kind_of(simulation: "Simulation", agent: CompiledAgent) -> int:
         market.resize("kinds", 2 * market.capacities["kinds"])
     market.view("kinds")[number] = (type(agent).wake.address, agent.headroom)
     return number
-
-

@@ -142,16 +142,18 @@ def bench(
     /,
     *,
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
+    data: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
 ) -> None:
     """Measure speed and memory, each as a ratio to a reference of the same run.
 
     Args:
-        names: Benchmarks to run (default: all).
+        names: book, replay, python-agent, tape, cold-start or memory (default: all).
         json: Write the rows to this file.
+        data: A real day to replay beside the synthetic one (default: $MARKETSIM_DATA).
     """
     from marketsim import bench as benchmarks
 
-    benchmarks.run(names, json)
+    benchmarks.run(names, json, data)
 
 
 def warmup() -> None:

@@ -91,7 +91,8 @@ class Cause(IntEnum):
     """Why a level of the book differs from what the messages explain: the ``reveals`` table.
 
     ``OPEN`` rested before the first message. ``ADDED``, ``GONE`` and ``RESIZED`` changed while they
-    were behind the last visible level. ``UNEXPLAINED`` changed in sight: the data contradicts itself.
+    were behind the last visible level. ``UNEXPLAINED`` changed in sight: the data contradict
+    themselves.
     """
 
     OPEN = 201

@@ -28,7 +28,7 @@ def state_bytes(market: Market) -> Iterator[bytes]:
     yield market.view("accounts").tobytes()
     yield market.view("counters").tobytes()
     yield market.view("words")[: int(head["words_count"])].tobytes()
-    yield market.view("books")[["rows", "halted"]].copy().tobytes()
+    yield _columns(market.view("books"), ("rows", "halted"))
     yield market.view("subscriptions")[: int(head["subscriptions_count"])].tobytes()
     messages = market.view("messages")
     queue = market.view("events")[: int(head["events_count"])]
@@ -42,5 +42,5 @@ def state_bytes(market: Market) -> Iterator[bytes]:
             slot = int(messages[slot]["next"])
 
 
-def _columns(rows: np.ndarray, names: tuple[str, ...]) -> bytes:  # type: ignore[type-arg]
+def _columns(rows: np.ndarray, names: tuple[str, ...]) -> bytes:
     return b"".join(rows[name].astype(np.int64).tobytes() for name in names)

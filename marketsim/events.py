@@ -53,7 +53,7 @@ INBOX, WAKE = int(Message.INBOX), int(Message.WAKE)
 
 
 @hot
-def earlier(m, left, right):  # type: ignore[no-untyped-def]
+def earlier(m, left, right):
     """Whether queue entry ``left`` comes before ``right``."""
     first = events(m, left)
     second = events(m, right)
@@ -63,7 +63,7 @@ def earlier(m, left, right):  # type: ignore[no-untyped-def]
 
 
 @helper
-def push(m, time_ns, slot):  # type: ignore[no-untyped-def]
+def push(m, time_ns, slot):
     """Queue a message: behind all that are already due at the same time."""
     h = header(m)
     key = (h.sequence << SLOT_BITS) | slot
@@ -85,7 +85,7 @@ def push(m, time_ns, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def pop(m):  # type: ignore[no-untyped-def]
+def pop(m):
     """Take the first message out of the queue; returns its slot."""
     h = header(m)
     slot = events(m, 0).key & _SLOT_MASK
@@ -117,7 +117,7 @@ def pop(m):  # type: ignore[no-untyped-def]
 
 
 @hot
-def new_message(m):  # type: ignore[no-untyped-def]
+def new_message(m):
     """Slot of a message; the caller has checked that there is one."""
     h = header(m)
     slot = h.messages_free
@@ -131,7 +131,7 @@ def new_message(m):  # type: ignore[no-untyped-def]
 
 
 @hot
-def free_message(m, slot):  # type: ignore[no-untyped-def]
+def free_message(m, slot):
     """Give a message's slot back."""
     h = header(m)
     messages(m, slot).next = h.messages_free
@@ -140,7 +140,7 @@ def free_message(m, slot):  # type: ignore[no-untyped-def]
 
 
 @hot
-def message_room(m, wanted):  # type: ignore[no-untyped-def]
+def message_room(m, wanted):
     """Whether so many more messages fit; if not, the header says what must grow."""
     h = header(m)
     needed = h.messages_live + wanted
@@ -151,7 +151,7 @@ def message_room(m, wanted):  # type: ignore[no-untyped-def]
 
 
 @helper
-def send(m, time_ns, kind, sender, receiver, symbol, order_id, side, price, size, a, b, c, d):  # type: ignore[no-untyped-def]
+def send(m, time_ns, kind, sender, receiver, symbol, order_id, side, price, size, a, b, c, d):
     """Queue a message; room is the caller's."""
     slot = new_message(m)
     message = messages(m, slot)
@@ -173,14 +173,14 @@ def send(m, time_ns, kind, sender, receiver, symbol, order_id, side, price, size
 
 
 @helper
-def tell(m, kind, agent, symbol, order_id, side, price, size, a, b, c, d):  # type: ignore[no-untyped-def]
+def tell(m, kind, agent, symbol, order_id, side, price, size, a, b, c, d):
     """A message of the exchange to an agent, on its way for the agent's latency."""
     due = header(m).now_ns + agents(m, agent).latency_ns
     send(m, due, kind, EXCHANGE, agent, symbol, order_id, side, price, size, a, b, c, d)
 
 
 @helper
-def ask(m, kind, agent, symbol, order_id, side, price, size, a, b, c):  # type: ignore[no-untyped-def]
+def ask(m, kind, agent, symbol, order_id, side, price, size, a, b, c):
     """A message of an agent to the exchange: computation delay, then latency."""
     sender = agents(m, agent)
     due = header(m).now_ns + sender.delay_ns + sender.latency_ns
@@ -188,14 +188,14 @@ def ask(m, kind, agent, symbol, order_id, side, price, size, a, b, c):  # type: 
 
 
 @helper
-def wake_at(m, agent, time_ns):  # type: ignore[no-untyped-def]
+def wake_at(m, agent, time_ns):
     """Wake an agent at a time, or now if that has passed."""
     due = max(time_ns, header(m).now_ns)
     send(m, due, WAKE, agent, agent, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @helper
-def put_in_inbox(m, agent, slot):  # type: ignore[no-untyped-def]
+def put_in_inbox(m, agent, slot):
     """Let a message wait until its busy agent is free; room for one message is the caller's."""
     receiver = agents(m, agent)
     messages(m, slot).next = -1
@@ -208,7 +208,7 @@ def put_in_inbox(m, agent, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def take_from_inbox(m, agent):  # type: ignore[no-untyped-def]
+def take_from_inbox(m, agent):
     """First waiting message of an agent; when others wait, they are due when it is free again."""
     receiver = agents(m, agent)
     slot = receiver.inbox_head

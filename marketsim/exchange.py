@@ -71,7 +71,7 @@ TRADE_ROWS, DELTA_ROWS = POOL_NAMES.index("trade_rows"), POOL_NAMES.index("delta
 
 
 @helper
-def tape_room(m, rows):  # type: ignore[no-untyped-def]
+def tape_room(m, rows):
     """Whether the tape takes so many more rows of each table; else it is to be emptied first."""
     h = header(m)
     if not h.tape_on:
@@ -94,7 +94,7 @@ def tape_room(m, rows):  # type: ignore[no-untyped-def]
 
 
 @helper
-def history_room(m, entries):  # type: ignore[no-untyped-def]
+def history_room(m, entries):
     """Whether the undo log can take more without losing what a delayed agent still needs."""
     h = header(m)
     if h.horizon_ns == 0:
@@ -110,7 +110,7 @@ def history_room(m, entries):  # type: ignore[no-untyped-def]
 
 
 @helper
-def event_room(m, b, side, price, size, flags):  # type: ignore[no-untyped-def]
+def event_room(m, b, side, price, size, flags):
     """Whether everything that can follow from an order fits: book, messages, tape, undo log."""
     h = header(m)
     if not room(m, b, side, price, size, flags):
@@ -130,7 +130,7 @@ def event_room(m, b, side, price, size, flags):  # type: ignore[no-untyped-def]
 
 
 @helper
-def add_row(m, b, kind, order_id, agent, side, price, size, hidden, subticks):  # type: ignore[no-untyped-def]
+def add_row(m, b, kind, order_id, agent, side, price, size, hidden, subticks):
     """Write a row of the tape's orders."""
     book = books(m, b)
     sequence = book.rows
@@ -153,7 +153,7 @@ def add_row(m, b, kind, order_id, agent, side, price, size, hidden, subticks):  
 
 
 @helper
-def add_trade(m, b, side, price, size, maker_id, taker_id, maker, taker, subticks, hidden):  # type: ignore[no-untyped-def]
+def add_trade(m, b, side, price, size, maker_id, taker_id, maker, taker, subticks, hidden):
     """Write a row of the tape's trades; it belongs to the latest row of orders."""
     h = header(m)
     if h.tape_on:
@@ -174,7 +174,7 @@ def add_trade(m, b, side, price, size, maker_id, taker_id, maker, taker, subtick
 
 
 @helper
-def feed_event(m, feed, b, kind, order_id, side, price, size):  # type: ignore[no-untyped-def]
+def feed_event(m, feed, b, kind, order_id, side, price, size):
     """Tell the subscribers of trades (Feed.TRADES) or of single orders (Feed.L3)."""
     what = TELL_TRADE if feed == TRADES else TELL_L3
     for i in range(header(m).subscriptions_count):
@@ -184,19 +184,19 @@ def feed_event(m, feed, b, kind, order_id, side, price, size):  # type: ignore[n
 
 
 @hot
-def has_feeds(m):  # type: ignore[no-untyped-def]
+def has_feeds(m):
     """Whether anybody subscribed to anything."""
     return header(m).subscriptions_count > 0
 
 
 @hot
-def wants(m, agent):  # type: ignore[no-untyped-def]
+def wants(m, agent):
     """Whether an agent is told of its orders and fills."""
     return agent >= 0 and agents(m, agent).wants != 0
 
 
 @helper
-def remember_trade(m, b, volume_before, last_before):  # type: ignore[no-untyped-def]
+def remember_trade(m, b, volume_before, last_before):
     """Keep a book's trade totals for those who may not know the trade yet."""
     h = header(m)
     if h.horizon_ns > 0:
@@ -210,7 +210,7 @@ def remember_trade(m, b, volume_before, last_before):  # type: ignore[no-untyped
 
 
 @helper
-def settle_fill(m, b, side, row):  # type: ignore[no-untyped-def]
+def settle_fill(m, b, side, row):
     """One trade: tape, both accounts, both owners, feeds. ``side`` is the aggressor's."""
     outcome = outcomes(m, row)
     price = outcome.price_ticks
@@ -234,7 +234,7 @@ def settle_fill(m, b, side, row):  # type: ignore[no-untyped-def]
 
 
 @helper
-def settle_outcomes(m, b, side, volume_before, last_before):  # type: ignore[no-untyped-def]
+def settle_outcomes(m, b, side, volume_before, last_before):
     """Everything that follows from what matching did, in its order; then forgets it."""
     h = header(m)
     if books(m, b).volume_lots > volume_before:
@@ -251,7 +251,8 @@ def settle_outcomes(m, b, side, volume_before, last_before):  # type: ignore[no-
             if wants(m, agent):
                 tell(m, CANCELLED, agent, b, order_id, -side, price, size, SELF_TRADE, 0, 0, 0)
             if has_feeds(m) and not outcome.hidden:
-                feed_event(m, L3, b, ROW_CANCEL, order_id, -side, price, size)
+                shown = outcome.next_shown_lots
+                feed_event(m, L3, b, ROW_CANCEL, order_id, -side, price, shown)
         elif kind == DECREMENTED:
             add_row(m, b, ROW_REDUCE, order_id, agent, -side, price, size, 0, 0)
             left = outcome.left_lots
@@ -261,6 +262,9 @@ def settle_outcomes(m, b, side, volume_before, last_before):  # type: ignore[no-
                 tell(m, CANCELLED, agent, b, other, side, price, size, SELF_TRADE, -1, 0, 0)
             if has_feeds(m) and not outcome.hidden:
                 feed_event(m, L3, b, ROW_REDUCE, order_id, -side, price, size)
+                if outcome.next_shown_lots > 0:
+                    next_shown = outcome.next_shown_lots
+                    feed_event(m, L3, b, ROW_LIMIT, order_id, -side, price, next_shown)
         elif kind == TAKER_CANCELLED or kind == DROPPED:
             cause = SELF_TRADE if kind == TAKER_CANCELLED else UNFILLED
             if wants(m, agent):
@@ -271,7 +275,7 @@ def settle_outcomes(m, b, side, volume_before, last_before):  # type: ignore[no-
 
 
 @helper
-def after_event(m, b):  # type: ignore[no-untyped-def]
+def after_event(m, b):
     """Market data of a book that may have changed, and the stops that are due now."""
     if next_stop(m, b) >= 0:
         header(m).stops_pending = b + 1
@@ -280,7 +284,7 @@ def after_event(m, b):  # type: ignore[no-untyped-def]
 
 
 @helper
-def reject(m, kind, agent, b, order_id, reason):  # type: ignore[no-untyped-def]
+def reject(m, kind, agent, b, order_id, reason):
     """Refuse a request: count it and tell whoever sent it."""
     counters(m, reason - REJECTS).value += 1
     if wants(m, agent):
@@ -288,7 +292,7 @@ def reject(m, kind, agent, b, order_id, reason):  # type: ignore[no-untyped-def]
 
 
 @helper
-def closed(m, b):  # type: ignore[no-untyped-def]
+def closed(m, b):
     """0, or why nothing can be entered now."""
     h = header(m)
     if h.now_ns < h.open_ns or h.now_ns >= h.close_ns:
@@ -297,7 +301,7 @@ def closed(m, b):  # type: ignore[no-untyped-def]
 
 
 @helper
-def refusal(m, b, agent, side, price, size, display, stop, flags):  # type: ignore[no-untyped-def]
+def refusal(m, b, agent, side, price, size, display, stop, flags):
     """0, or the reason why an order is not taken."""
     reason = closed(m, b)
     if reason:
@@ -322,7 +326,7 @@ def refusal(m, b, agent, side, price, size, display, stop, flags):  # type: igno
 
 
 @helper
-def shown_of(size, display, flags):  # type: ignore[no-untyped-def]
+def shown_of(size, display, flags):
     """Lots of a resting order that the market sees."""
     if flags & HIDDEN:
         return 0
@@ -330,7 +334,7 @@ def shown_of(size, display, flags):  # type: ignore[no-untyped-def]
 
 
 @helper
-def enter_order(m, b, order_id, agent, side, price, size, display, stop, flags):  # type: ignore[no-untyped-def]
+def enter_order(m, b, order_id, agent, side, price, size, display, stop, flags):
     """A valid order: row, match, everything that follows; the row's kind says how it lives."""
     book = books(m, b)
     waits = flags & STOP and (not book.traded or (book.last_ticks - stop) * side < 0)
@@ -350,7 +354,7 @@ def enter_order(m, b, order_id, agent, side, price, size, display, stop, flags):
 
 
 @helper
-def tell_resting(m, b, order_id):  # type: ignore[no-untyped-def]
+def tell_resting(m, b, order_id):
     """Announce on the L3 feed what an order that just came in shows in the book, if anything."""
     slot = index_find(m, order_id)
     if slot >= 0:
@@ -361,7 +365,7 @@ def tell_resting(m, b, order_id):  # type: ignore[no-untyped-def]
 
 
 @helper
-def handle_order(m, slot):  # type: ignore[no-untyped-def]
+def handle_order(m, slot):
     """A new order of an agent."""
     message = messages(m, slot)
     b, agent = message.symbol, message.sender
@@ -379,7 +383,7 @@ def handle_order(m, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def change_refusal(m, slot, order_slot):  # type: ignore[no-untyped-def]
+def change_refusal(m, slot, order_slot):
     """0, or the reason why a cancel, reduce or replace is not taken."""
     message = messages(m, slot)
     h = header(m)
@@ -416,7 +420,7 @@ def change_refusal(m, slot, order_slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def handle_change(m, slot):  # type: ignore[no-untyped-def]
+def handle_change(m, slot):
     """Cancel, reduce or replace of an agent's own order."""
     message = messages(m, slot)
     order_id, agent = message.order_id, message.sender
@@ -435,7 +439,7 @@ def handle_change(m, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def take_out(m, b, order_slot, size, cause):  # type: ignore[no-untyped-def]
+def take_out(m, b, order_slot, size, cause):
     """Cancel ``size`` lots of an order, or all of it (0); its owner and the feeds are told."""
     order = orders(m, order_slot)
     order_id, agent, side, flags = order.order_id, order.agent, order.side, order.flags
@@ -444,7 +448,9 @@ def take_out(m, b, order_slot, size, cause):  # type: ignore[no-untyped-def]
     price = order.stop_ticks if flags & STOP else order.price_ticks
     left = 0 if size == 0 or size >= total else total - size
     from_shown = shown if left == 0 else max(size - order.reserve_lots, 0)
-    add_row(m, b, ROW_REDUCE if left else ROW_CANCEL, order_id, agent, side, price, total - left, 0, 0)
+    add_row(
+        m, b, ROW_REDUCE if left else ROW_CANCEL, order_id, agent, side, price, total - left, 0, 0
+    )
     if left:
         reduce(m, b, order_slot, size)
     else:
@@ -457,7 +463,7 @@ def take_out(m, b, order_slot, size, cause):  # type: ignore[no-untyped-def]
 
 
 @helper
-def replace_order(m, b, order_slot, price, size):  # type: ignore[no-untyped-def]
+def replace_order(m, b, order_slot, price, size):
     """New price and size; a smaller size at the same price keeps the order's place."""
     order = orders(m, order_slot)
     order_id, agent, side, flags = order.order_id, order.agent, order.side, order.flags
@@ -478,7 +484,7 @@ def replace_order(m, b, order_slot, price, size):  # type: ignore[no-untyped-def
 
 
 @helper
-def run_stop(m):  # type: ignore[no-untyped-def]
+def run_stop(m):
     """The stop that is due first; returns False when the block is too small for it."""
     h = header(m)
     b = h.stops_pending - 1
@@ -491,7 +497,12 @@ def run_stop(m):  # type: ignore[no-untyped-def]
     if not event_room(m, b, side, price, size, flags):
         return False
     h.stops_pending = 0
-    order_id, agent, display, stop = order.order_id, order.agent, order.display_lots, order.stop_ticks
+    order_id, agent, display, stop = (
+        order.order_id,
+        order.agent,
+        order.display_lots,
+        order.stop_ticks,
+    )
     remove_order(m, b, order_slot)
     if wants(m, agent):
         tell(m, TRIGGERED, agent, b, order_id, side, stop, size, 0, 0, 0, 0)
@@ -509,7 +520,7 @@ def run_stop(m):  # type: ignore[no-untyped-def]
 
 
 @helper
-def enter_triggered(m, b, order_id, agent, side, price, size, display, flags):  # type: ignore[no-untyped-def]
+def enter_triggered(m, b, order_id, agent, side, price, size, display, flags):
     """What a stop stood for: a market or limit order with its id."""
     kind = ROW_MARKET if flags & NEVER_RESTS else ROW_LIMIT
     hidden = size - shown_of(size, display, flags)
@@ -524,7 +535,7 @@ def enter_triggered(m, b, order_id, agent, side, price, size, display, flags):  
 
 
 @helper
-def expire_day_orders(m, slot):  # type: ignore[no-untyped-def]
+def expire_day_orders(m, slot):
     """At the close: day orders leave the book. Goes on where it stopped when there is no room."""
     message = messages(m, slot)
     h = header(m)
@@ -543,7 +554,7 @@ def expire_day_orders(m, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def enter_request(m, agent, symbol, side, price, size, display, stop, flags):  # type: ignore[no-untyped-def]
+def enter_request(m, agent, symbol, side, price, size, display, stop, flags):
     """Send a new order on its way to the exchange; returns its id. For compiled agents."""
     h = header(m)
     order_id = h.next_order_id

@@ -10,6 +10,7 @@ from enum import IntEnum
 
 from marketsim.codes import Flag, OrderKind
 from marketsim.compile import helper
+from marketsim.events import message_room
 from marketsim.exchange import (
     HIDDEN,
     L3,
@@ -32,7 +33,6 @@ from marketsim.exchange import (
     tape_room,
     tell_resting,
 )
-from marketsim.events import message_room
 from marketsim.ladder import find_level, index_find
 from marketsim.market import agents, books, counters, feed, header, levels, messages, orders
 from marketsim.matching import MARKET, place, reduce
@@ -68,25 +68,26 @@ REVEALS_SHORT = int(Counter.REVEALS_SHORT_LOTS)
 
 
 @helper
-def count(m, which, amount):  # type: ignore[no-untyped-def]
+def count(m, which, amount):
     """Add to one of the counters."""
     counters(m, which).value += amount
 
 
 @helper
-def take_lots(m, b, slot, lots):  # type: ignore[no-untyped-def]
+def take_lots(m, b, slot, lots):
     """Take lots off a resting recorded order; all of them take it out."""
     order = orders(m, slot)
     order_id, side, price, flags = order.order_id, order.side, order.price_ticks, order.flags
-    all_gone = lots >= order.size_lots
+    all_gone = lots >= order.size_lots + order.reserve_lots
+    from_shown = order.size_lots if all_gone else max(lots - order.reserve_lots, 0)
     reduce(m, b, slot, lots)
-    if has_feeds(m) and not flags & HIDDEN:
+    if has_feeds(m) and not flags & HIDDEN and from_shown > 0:
         kind = ROW_CANCEL if all_gone else ROW_REDUCE
-        feed_event(m, L3, b, kind, order_id, side, price, lots)
+        feed_event(m, L3, b, kind, order_id, side, price, from_shown)
 
 
 @helper
-def take_recorded(m, b, agent, side, price, lots):  # type: ignore[no-untyped-def]
+def take_recorded(m, b, agent, side, price, lots):
     """Take lots off recorded orders at a price: revealed ones first, then the newest.
 
     Returns the lots that nobody had.
@@ -122,7 +123,7 @@ def take_recorded(m, b, agent, side, price, lots):  # type: ignore[no-untyped-de
 
 
 @helper
-def cancel_recorded(m, b, agent, row):  # type: ignore[no-untyped-def]
+def cancel_recorded(m, b, agent, row):
     """A recorded cancel or reduction: its own order first, then others recorded at the price."""
     add_row(m, b, row.kind, row.order_id, agent, row.side, row.price_ticks, row.size_lots, 0, 0)
     left = row.size_lots
@@ -130,7 +131,7 @@ def cancel_recorded(m, b, agent, row):  # type: ignore[no-untyped-def]
     if slot >= 0 and orders(m, slot).agent == agent:
         order = orders(m, slot)
         if order.price_ticks == row.price_ticks and order.side == row.side:
-            taken = min(left, order.size_lots)
+            taken = min(left, order.size_lots + order.reserve_lots)
             left -= taken
             take_lots(m, b, slot, taken)
     if left > 0:
@@ -144,7 +145,7 @@ def cancel_recorded(m, b, agent, row):  # type: ignore[no-untyped-def]
 
 
 @helper
-def enter_recorded(m, b, agent, order_id, side, price, size, hidden, flags):  # type: ignore[no-untyped-def]
+def enter_recorded(m, b, agent, order_id, side, price, size, hidden, flags):
     """A recorded order, or liquidity that came into view; its row is written already."""
     book = books(m, b)
     volume, last = book.volume_lots, book.last_ticks
@@ -161,7 +162,7 @@ def enter_recorded(m, b, agent, order_id, side, price, size, hidden, flags):  # 
 
 
 @helper
-def replace_recorded(m, b, agent, row):  # type: ignore[no-untyped-def]
+def replace_recorded(m, b, agent, row):
     """A recorded replacement of an order that is still there; else it is counted as lost."""
     slot = index_find(m, row.order_id)
     if slot >= 0 and orders(m, slot).agent == agent:
@@ -174,7 +175,7 @@ def replace_recorded(m, b, agent, row):  # type: ignore[no-untyped-def]
 
 
 @helper
-def new_id(m):  # type: ignore[no-untyped-def]
+def new_id(m):
     """An id that no recorded order has."""
     h = header(m)
     order_id = h.next_order_id
@@ -183,7 +184,7 @@ def new_id(m):  # type: ignore[no-untyped-def]
 
 
 @helper
-def play_message(m, b, agent, row):  # type: ignore[no-untyped-def]
+def play_message(m, b, agent, row):
     """One recorded message: exactly one row of the tape's orders."""
     count(m, MESSAGES_COUNT, 1)
     kind, side, price, size = row.kind, row.side, row.price_ticks, row.size_lots
@@ -211,7 +212,8 @@ def play_message(m, b, agent, row):  # type: ignore[no-untyped-def]
     elif kind == ROW_REPLACE:
         replace_recorded(m, b, agent, row)
     else:
-        add_row(m, b, kind, row.order_id, agent, side, price, size, 0, row.price_subticks)
+        # A negative kind is a change of a stop that had not entered yet: no more than a row.
+        add_row(m, b, abs(kind), row.order_id, agent, side, price, size, 0, row.price_subticks)
         if kind == ROW_HIDDEN or kind == ROW_CROSS:
             aggressor = -side if kind == ROW_HIDDEN else 0
             hidden = 1 if kind == ROW_HIDDEN else 0
@@ -221,11 +223,12 @@ def play_message(m, b, agent, row):  # type: ignore[no-untyped-def]
             if has_feeds(m):
                 feed_event(m, TRADES, b, 0, 0, aggressor, price, size)
         elif kind == ROW_HALT:
-            books(m, b).halted = 1 if price == -1 else 0
+            if price != 0:  # -1 halts, 0 lets quotes in, 1 lets trading go on
+                books(m, b).halted = 1 if price == -1 else 0
 
 
 @helper
-def play_reveal(m, b, agent, row):  # type: ignore[no-untyped-def]
+def play_reveal(m, b, agent, row):
     """A level that changed out of sight: add, or take away, what the messages do not explain."""
     count(m, REVEALS, 1)
     if row.size_lots > 0:
@@ -236,7 +239,7 @@ def play_reveal(m, b, agent, row):  # type: ignore[no-untyped-def]
 
 
 @helper
-def handle_feed(m, slot):  # type: ignore[no-untyped-def]
+def handle_feed(m, slot):
     """A recorded row, then the reveals behind it, as one event.
 
     Returns False when the block is too small for the next of them; ``b`` of the message counts what
@@ -251,7 +254,8 @@ def handle_feed(m, slot):  # type: ignore[no-untyped-def]
         side = 1 if side >= 0 else -1
         # Cancels and negative reveals meet nobody, but leave a trace of every order they take out.
         size = row.size_lots if row.size_lots > 0 else 1
-        if not event_room(m, b, side, row.price_ticks, size, 0):
+        flags = MARKET if row.kind == ROW_MARKET and row.price_ticks == 0 else 0
+        if not event_room(m, b, side, row.price_ticks, size, flags):
             return False
         taken = 0 if row.kind == ROW_LIMIT else min(abs(row.size_lots), header(m).orders_live)
         feeds = header(m).subscriptions_count

@@ -4,8 +4,12 @@ Everything compiled stays inside :func:`advance`; it returns when a Python agent
 the block must grow or the tape be emptied, and now and then so that Python can look up.
 """
 
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
 from marketsim.account import fill_reached
-from marketsim.compile import entry, helper
+from marketsim.compile import direct, entry, helper
 from marketsim.events import (
     EXCHANGE,
     INBOX,
@@ -42,6 +46,7 @@ from marketsim.market import (
     messages,
     orders,
 )
+from marketsim.market_data import view_touch, view_trades
 
 #: What :func:`advance` returns.
 DONE, PYTHON, GROW, EMPTY_TAPE, BUDGET = 601, 602, 603, 604, 605
@@ -51,7 +56,7 @@ NO_ROOM = -1
 
 
 @helper
-def request_room(m, slot):  # type: ignore[no-untyped-def]
+def request_room(m, slot):
     """Whether all that can follow from a message to the exchange fits."""
     message = messages(m, slot)
     b = message.symbol
@@ -67,7 +72,7 @@ def request_room(m, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def to_exchange(m, slot):  # type: ignore[no-untyped-def]
+def to_exchange(m, slot):
     """Handle a message at the exchange; False when there is no room for what follows."""
     kind = messages(m, slot).kind
     if kind == FEED:
@@ -84,7 +89,7 @@ def to_exchange(m, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def hand_over(m, slot):  # type: ignore[no-untyped-def]
+def hand_over(m, slot):
     """Copy a message into the header's mail, where Python reads it in one go."""
     h = header(m)
     message = messages(m, slot)
@@ -104,7 +109,7 @@ def hand_over(m, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def to_agent(m, slot):  # type: ignore[no-untyped-def]
+def to_agent(m, slot):
     """Let an agent have its message; True when it is a Python agent's to act on."""
     message = messages(m, slot)
     agent = message.receiver
@@ -123,7 +128,7 @@ def to_agent(m, slot):  # type: ignore[no-untyped-def]
 
 
 @entry
-def advance(m, until_ns, budget):  # type: ignore[no-untyped-def]
+def advance(m, until_ns, budget):
     """Handle events up to and including ``until_ns``, at most ``budget`` of them.
 
     Returns DONE, PYTHON (the message is in the header's mail), GROW, EMPTY_TAPE or BUDGET.
@@ -170,7 +175,7 @@ def advance(m, until_ns, budget):  # type: ignore[no-untyped-def]
 
 
 @entry
-def send_order(m, agent, symbol, side, price, size, display, stop, flags):  # type: ignore[no-untyped-def]
+def send_order(m, agent, symbol, side, price, size, display, stop, flags):
     """A Python agent's new order; returns its id, or NO_ROOM."""
     if not message_room(m, 1):
         return NO_ROOM
@@ -178,7 +183,7 @@ def send_order(m, agent, symbol, side, price, size, display, stop, flags):  # ty
 
 
 @entry
-def send_change(m, kind, agent, symbol, order_id, price, size):  # type: ignore[no-untyped-def]
+def send_change(m, kind, agent, symbol, order_id, price, size):
     """A Python agent's cancel, reduce or replace; returns 0, or NO_ROOM."""
     if not message_room(m, 1):
         return NO_ROOM
@@ -187,7 +192,7 @@ def send_change(m, kind, agent, symbol, order_id, price, size):  # type: ignore[
 
 
 @entry
-def send_wake(m, agent, time_ns):  # type: ignore[no-untyped-def]
+def send_wake(m, agent, time_ns):
     """Wake an agent at a time; returns 0, or NO_ROOM."""
     if not message_room(m, 1):
         return NO_ROOM
@@ -196,6 +201,30 @@ def send_wake(m, agent, time_ns):  # type: ignore[no-untyped-def]
 
 
 @entry
-def send_close(m, time_ns):  # type: ignore[no-untyped-def]
+def send_close(m, time_ns):
     """Let the exchange close at a time: day orders expire. Room is a fresh block's."""
     send(m, time_ns, CLOSE, EXCHANGE, EXCHANGE, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+class Calls(NamedTuple):
+    """The kernel's entry points, called without dispatch: all arguments are integers."""
+
+    advance: Callable[..., int]
+    send_order: Callable[..., int]
+    send_change: Callable[..., int]
+    send_wake: Callable[..., int]
+    view_touch: Callable[..., int]
+    view_trades: Callable[..., int]
+
+
+@functools.cache
+def calls() -> Calls:
+    """Compile the entry points, or load them from the cache."""
+    return Calls(
+        direct(advance, 3),
+        direct(send_order, 9),
+        direct(send_change, 7),
+        direct(send_wake, 3),
+        direct(view_touch, 3),
+        direct(view_trades, 3),
+    )

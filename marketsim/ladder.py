@@ -15,7 +15,7 @@ _GROUP = 7  # eight consecutive ids share two cache lines of the index
 
 
 @hot
-def key_of(ladder, price):  # type: ignore[no-untyped-def]
+def key_of(ladder, price):
     """Sort key of a price on a ladder; the larger, the better."""
     if ladder == BIDS or ladder == SELL_STOPS:
         return price
@@ -23,7 +23,7 @@ def key_of(ladder, price):  # type: ignore[no-untyped-def]
 
 
 @hot
-def new_order(m):  # type: ignore[no-untyped-def]
+def new_order(m):
     """Slot for an order; the caller has checked that there is one."""
     h = header(m)
     slot = h.orders_free
@@ -37,7 +37,7 @@ def new_order(m):  # type: ignore[no-untyped-def]
 
 
 @hot
-def free_order(m, slot):  # type: ignore[no-untyped-def]
+def free_order(m, slot):
     """Give an order's slot back."""
     h = header(m)
     orders(m, slot).next = h.orders_free
@@ -47,13 +47,13 @@ def free_order(m, slot):  # type: ignore[no-untyped-def]
 
 
 @hot
-def home_of(order_id, mask, shift):  # type: ignore[no-untyped-def]
+def home_of(order_id, mask, shift):
     """Where an id would be if nothing else were there: groups of eight ids, scattered."""
     return (((((order_id >> 3) * HASH) >> shift) & mask) & ~_GROUP) | (order_id & _GROUP)
 
 
 @hot
-def index_find(m, order_id):  # type: ignore[no-untyped-def]
+def index_find(m, order_id):
     """Slot of a live order, or -1."""
     h = header(m)
     mask = h.index_mask
@@ -68,7 +68,7 @@ def index_find(m, order_id):  # type: ignore[no-untyped-def]
 
 
 @hot
-def index_put(m, order_id, slot):  # type: ignore[no-untyped-def]
+def index_put(m, order_id, slot):
     """Remember where a new order lives."""
     h = header(m)
     mask = h.index_mask
@@ -81,7 +81,7 @@ def index_put(m, order_id, slot):  # type: ignore[no-untyped-def]
 
 
 @hot
-def index_drop(m, order_id):  # type: ignore[no-untyped-def]
+def index_drop(m, order_id):
     """Forget an order that is known to be there; entries behind it close up."""
     h = header(m)
     mask = h.index_mask
@@ -106,7 +106,7 @@ def index_drop(m, order_id):  # type: ignore[no-untyped-def]
 
 
 @hot
-def rung_above(m, base, count, key):  # type: ignore[no-untyped-def]
+def rung_above(m, base, count, key):
     """Number of rungs with a key <= ``key``: the place where a new one goes.
 
     Keys are distinct integers, so a rung lies no lower than a gapless ladder would have it: look
@@ -135,7 +135,7 @@ def rung_above(m, base, count, key):  # type: ignore[no-untyped-def]
 
 
 @hot
-def find_level(m, b, ladder, price):  # type: ignore[no-untyped-def]
+def find_level(m, b, ladder, price):
     """Level at a price, or -1."""
     side = ladders(m, 4 * b + ladder)
     base = (4 * b + ladder) * header(m).ladder_levels
@@ -147,7 +147,7 @@ def find_level(m, b, ladder, price):  # type: ignore[no-untyped-def]
 
 
 @hot
-def level_for(m, b, ladder, price):  # type: ignore[no-untyped-def]
+def level_for(m, b, ladder, price):
     """Level at a price, made when there is none; the caller has checked that there is room."""
     h = header(m)
     side = ladders(m, 4 * b + ladder)
@@ -187,7 +187,7 @@ def level_for(m, b, ladder, price):  # type: ignore[no-untyped-def]
 
 
 @hot
-def drop_level(m, b, slot):  # type: ignore[no-untyped-def]
+def drop_level(m, b, slot):
     """Take an empty level out of its ladder."""
     h = header(m)
     level = levels(m, slot)
@@ -208,13 +208,13 @@ def drop_level(m, b, slot):  # type: ignore[no-untyped-def]
 
 
 @hot
-def is_hidden(flags):  # type: ignore[no-untyped-def]
+def is_hidden(flags):
     """Whether an order queues behind the visible ones; pending stops have one queue for all."""
     return flags & (HIDDEN | STOP) == HIDDEN
 
 
 @hot
-def enqueue(m, level_slot, slot):  # type: ignore[no-untyped-def]
+def enqueue(m, level_slot, slot):
     """Put an order at the end of its level's visible or hidden queue; sizes are the caller's."""
     level = levels(m, level_slot)
     order = orders(m, slot)
@@ -236,7 +236,7 @@ def enqueue(m, level_slot, slot):  # type: ignore[no-untyped-def]
 
 
 @hot
-def dequeue(m, slot):  # type: ignore[no-untyped-def]
+def dequeue(m, slot):
     """Take an order out of its level's queue; sizes are the caller's."""
     order = orders(m, slot)
     level = levels(m, order.level)
@@ -257,14 +257,14 @@ def dequeue(m, slot):  # type: ignore[no-untyped-def]
 
 
 @hot
-def mix(state, value):  # type: ignore[no-untyped-def]
+def mix(state, value):
     """One step of a digest: xor, multiply, fold the upper half down."""
     state = (state ^ value) * HASH
     return state ^ ((state >> 32) & 0xFFFFFFFF)
 
 
 @helper
-def depth_of(m, b, ladder, out):  # type: ignore[no-untyped-def]
+def depth_of(m, b, ladder, out):
     """Write the best visible levels into ``out``: int64[n, 2] – price [ticks], size [lots]."""
     width = header(m).ladder_levels
     i = ladders(m, 4 * b + ladder).levels - 1

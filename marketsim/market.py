@@ -6,14 +6,13 @@ with pointer code. A block never moves while compiled code runs: a pool that is 
 return, and :meth:`Market.grow` copies everything into a larger block.
 """
 
-import hashlib
 from typing import Any
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic as _intrinsic
 
 from marketsim.compile import BOUNDSCHECK, helper
 from marketsim.errors import StateError
@@ -25,7 +24,7 @@ def _record(*fields: str, small: tuple[str, ...] = ()) -> np.dtype[Any]:
     return np.dtype(names, align=True)
 
 
-#: A live order. ``size_lots`` is what can be hit now: the shown part of an iceberg, all of a hidden one.
+#: A live order. ``size_lots`` is what can be hit now: an iceberg's shown part, all of a hidden one.
 ORDER = _record(
     "order_id", "price_ticks", "size_lots", "reserve_lots", "display_lots", "stop_ticks",
     small=("prev", "next", "level", "agent", "flags", "side", "symbol"),
@@ -48,7 +47,8 @@ BOOK = _record(
 #: Hash table from order id to slot + 1 (0: empty), linear probing.
 INDEX = _record("key", "slot")
 #: What matching did; see :class:`marketsim.codes.Outcome`. ``left_lots``: what the order has left;
-#: ``next_shown_lots``: what an iceberg shows next, when its shown part was used up.
+#: ``next_shown_lots``: what an iceberg shows next, when its shown part was used up; of a cancelled
+#: maker, what it showed.
 OUTCOME = _record(
     "order_id", "other_id", "price_ticks", "size_lots", "left_lots", "next_shown_lots",
     small=("kind", "agent", "other_agent", "hidden"),
@@ -117,8 +117,8 @@ POOLS: dict[str, np.dtype[Any]] = {
     "books": BOOK, "ladders": LADDER, "rungs": RUNG, "orders": ORDER, "levels": LEVEL,
     "index": INDEX, "outcomes": OUTCOME, "agents": AGENT, "kinds": KIND, "accounts": ACCOUNT,
     "subscriptions": SUBSCRIPTION, "messages": MESSAGE, "events": EVENT, "history": HISTORY,
-    "scratch": SCRATCH, "feed": FEED, "words": WORD, "counters": WORD, "order_rows": ORDER_ROW, "trade_rows": TRADE_ROW,
-    "delta_rows": DELTA_ROW,
+    "scratch": SCRATCH, "feed": FEED, "words": WORD, "counters": WORD,
+    "order_rows": ORDER_ROW, "trade_rows": TRADE_ROW, "delta_rows": DELTA_ROW,
 }  # fmt: skip
 POOL_NAMES = tuple(POOLS)
 #: Pools whose records come and go: free list through ``next``, high-water mark, live count.
@@ -141,6 +141,9 @@ HEADER = _record(
     *_MAIL,
 )
 _PLACE = ("grow_pool", "grow_needed", "index_mask", "index_shift", "ladder_levels")
+
+
+intrinsic: Any = _intrinsic
 
 
 def _fetch(dtype: np.dtype[Any], header_field: str | None) -> Any:
@@ -188,7 +191,7 @@ def _accessor(name: str) -> Any:
     message = f"slot out of bounds in pool {name}"
 
     @helper
-    def checked(m, slot):  # type: ignore[no-untyped-def]
+    def checked(m, slot):
         if slot < 0 or slot >= capacity(m):
             raise IndexError(message)
         return fetch(m, slot)
@@ -266,8 +269,8 @@ class Market:
             "books": n_books, "ladders": 4 * n_books, "rungs": 4 * n_books * 64, "orders": 256,
             "levels": 128, "index": 512, "outcomes": 128, "agents": max(n_agents, 1),
             "kinds": 16, "accounts": max(n_agents * n_books, 1), "subscriptions": 8,
-            "messages": 256, "events": 256, "history": 1, "scratch": 64, "feed": 1, "words": 64, "counters": 64,
-            "order_rows": 1, "trade_rows": 1, "delta_rows": 1,
+            "messages": 256, "events": 256, "history": 1, "scratch": 64, "feed": 1, "words": 64,
+            "counters": 64, "order_rows": 1, "trade_rows": 1, "delta_rows": 1,
         }  # fmt: skip
         unknown = set(capacities) - set(size)
         if unknown:
@@ -424,7 +427,7 @@ def _move_ring(source: Any, target: Any, count: int) -> None:
 
 
 @helper
-def ask_for(m, pool, needed):  # type: ignore[no-untyped-def]
+def ask_for(m, pool, needed):
     """Note in the header which pool has to grow, and to what."""
     header(m).grow_pool = pool
     header(m).grow_needed = needed

@@ -28,7 +28,7 @@ TELL_L1, TELL_L2 = int(Message.L1), int(Message.L2)
 
 
 @helper
-def touch(m, b, ladder):  # type: ignore[no-untyped-def]
+def touch(m, b, ladder):
     """Best visible level now: slot, or -1."""
     width = header(m).ladder_levels
     i = ladders(m, 4 * b + ladder).levels - 1
@@ -41,7 +41,7 @@ def touch(m, b, ladder):  # type: ignore[no-untyped-def]
 
 
 @helper
-def depth_state(m, b, count):  # type: ignore[no-untyped-def]
+def depth_state(m, b, count):
     """Digest of the best ``count`` visible levels of both sides."""
     width = header(m).ladder_levels
     state = 0
@@ -59,7 +59,7 @@ def depth_state(m, b, count):  # type: ignore[no-untyped-def]
 
 
 @helper
-def publish(m, b):  # type: ignore[no-untyped-def]
+def publish(m, b):
     """Tell subscribers of the touch (L1) or of depth (L2) when what they watch has changed."""
     for i in range(header(m).subscriptions_count):
         subscription = subscriptions(m, i)
@@ -84,7 +84,7 @@ def publish(m, b):  # type: ignore[no-untyped-def]
 
 
 @helper
-def first_unknown(m, known_ns):  # type: ignore[no-untyped-def]
+def first_unknown(m, known_ns):
     """Index of the first change after ``known_ns``; the number of changes if there is none."""
     h = header(m)
     i = h.history_count
@@ -98,7 +98,7 @@ def first_unknown(m, known_ns):  # type: ignore[no-untyped-def]
 
 
 @helper
-def old_levels(m, b, ladder, first, base):  # type: ignore[no-untyped-def]
+def old_levels(m, b, ladder, first, base):
     """Levels that changed since change ``first``, with their sizes before it, best price first.
 
     They go into the scratch pool from ``base`` on; returns how many.
@@ -127,7 +127,7 @@ def old_levels(m, b, ladder, first, base):  # type: ignore[no-untyped-def]
 
 
 @helper
-def depth_at(m, b, ladder, known_ns, wanted):  # type: ignore[no-untyped-def]
+def depth_at(m, b, ladder, known_ns, wanted):
     """Best visible levels as of ``known_ns``, into the scratch pool from 0 on.
 
     Returns how many there are, at most ``wanted``; or -1 when the scratch pool must grow first.
@@ -166,7 +166,7 @@ def depth_at(m, b, ladder, known_ns, wanted):  # type: ignore[no-untyped-def]
 
 
 @entry
-def view_depth(m, agent, b, ladder, out):  # type: ignore[no-untyped-def]
+def view_depth(m, agent, b, ladder, out):
     """Depth of one side as an agent knows it into ``out``: int64[n, 2]; -1 if there is no room."""
     known_ns = header(m).now_ns - agents(m, agent).latency_ns
     rows = depth_at(m, b, ladder, known_ns, len(out))
@@ -177,7 +177,7 @@ def view_depth(m, agent, b, ladder, out):  # type: ignore[no-untyped-def]
 
 
 @entry
-def view_touch(m, agent, b):  # type: ignore[no-untyped-def]
+def view_touch(m, agent, b):
     """Touch as an agent knows it, into the header's mail: bid, its lots, ask, its lots.
 
     Returns -1 when there is no room for it.
@@ -194,7 +194,7 @@ def view_touch(m, agent, b):  # type: ignore[no-untyped-def]
 
 
 @entry
-def view_trades(m, agent, b):  # type: ignore[no-untyped-def]
+def view_trades(m, agent, b):
     """Traded lots and last price as an agent knows them, into the header's mail."""
     h = header(m)
     book = books(m, b)

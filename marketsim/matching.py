@@ -57,7 +57,7 @@ LEVELS, RUNGS = POOL_NAMES.index("levels"), POOL_NAMES.index("rungs")
 
 
 @hot
-def emit(m, kind, order_id, other_id, price, size, agent, other_agent, left, hidden):  # type: ignore[no-untyped-def]
+def emit(m, kind, order_id, other_id, price, size, agent, other_agent, left, hidden):
     """Append a row to the outcomes."""
     h = header(m)
     row = outcomes(m, h.outcomes_count)
@@ -75,7 +75,7 @@ def emit(m, kind, order_id, other_id, price, size, agent, other_agent, left, hid
 
 
 @hot
-def level_changed(m, b, level_slot, old_lots):  # type: ignore[no-untyped-def]
+def level_changed(m, b, level_slot, old_lots):
     """Tell the tape and the undo log that a level shows another size than before."""
     level = levels(m, level_slot)
     if level.visible_lots == old_lots:
@@ -101,7 +101,7 @@ def level_changed(m, b, level_slot, old_lots):  # type: ignore[no-untyped-def]
 
 
 @hot
-def room(m, b, side, price, size, flags):  # type: ignore[no-untyped-def]
+def room(m, b, side, price, size, flags):
     """Whether one more order fits whatever it meets; if not, the header says what must grow."""
     h = header(m)
     if h.orders_live + 1 > h.orders_capacity:
@@ -123,14 +123,14 @@ def room(m, b, side, price, size, flags):  # type: ignore[no-untyped-def]
 
 
 @helper
-def most_met(m, b, side, price, size, flags, enough):  # type: ignore[no-untyped-def]
+def most_met(m, b, side, price, size, flags, enough):
     """Upper bound of the outcomes of one order; counted only where the cheap bound fails."""
     ladder = (1 + side) >> 1
     opposite = ladders(m, 4 * b + ladder)
     own_orders_vanish = flags & SELF_TRADE_MASK  # without using up any of the size
     cheap = size if opposite.icebergs > 0 else min(size, opposite.orders)
     if own_orders_vanish:
-        cheap = opposite.orders if opposite.icebergs == 0 else enough
+        cheap = opposite.orders if opposite.icebergs == 0 else max(enough, 0)
     if 2 * cheap + 4 <= enough:
         return 2 * cheap + 4
     met = 0
@@ -156,7 +156,7 @@ def most_met(m, b, side, price, size, flags, enough):  # type: ignore[no-untyped
 
 
 @helper
-def remove_order(m, b, slot):  # type: ignore[no-untyped-def]
+def remove_order(m, b, slot):
     """Take a resting or pending order out, with its level if that becomes empty."""
     order = orders(m, slot)
     level_slot = order.level
@@ -179,7 +179,7 @@ def remove_order(m, b, slot):  # type: ignore[no-untyped-def]
 
 
 @hot
-def maker_reduced(m, b, level_slot, slot):  # type: ignore[no-untyped-def]
+def maker_reduced(m, b, level_slot, slot):
     """After a maker's shown part shrank: show the next part of an iceberg, or take it out."""
     order = orders(m, slot)
     if order.size_lots > 0:
@@ -202,12 +202,13 @@ def maker_reduced(m, b, level_slot, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def meet_own(m, b, level_slot, slot, order_id, agent, size, mode):  # type: ignore[no-untyped-def]
+def meet_own(m, b, level_slot, slot, order_id, agent, size, mode):
     """An order met a resting order of its own agent; returns what is left of the incoming one."""
     maker = orders(m, slot)
     level = levels(m, level_slot)
     book = books(m, b)
     price = level.price_ticks
+    hidden = 1 if is_hidden(maker.flags) else 0
     if mode == DECREMENT:
         lots = min(size, maker.size_lots)
         maker.size_lots -= lots
@@ -215,12 +216,13 @@ def meet_own(m, b, level_slot, slot, order_id, agent, size, mode):  # type: igno
         if not is_hidden(maker.flags):
             level.visible_lots -= lots
         left = maker.size_lots + maker.reserve_lots
-        emit(m, DECREMENTED, maker.order_id, order_id, price, lots, agent, agent, left, 0)
+        emit(m, DECREMENTED, maker.order_id, order_id, price, lots, agent, agent, left, hidden)
         maker_reduced(m, b, level_slot, slot)
         return size - lots
     if mode == CANCEL_MAKER or mode == CANCEL_BOTH:
         lots = maker.size_lots + maker.reserve_lots
-        emit(m, MAKER_CANCELLED, maker.order_id, order_id, price, lots, agent, agent, 0, 0)
+        emit(m, MAKER_CANCELLED, maker.order_id, order_id, price, lots, agent, agent, 0, hidden)
+        outcomes(m, header(m).outcomes_count - 1).next_shown_lots = maker.size_lots
         book.resting_lots -= lots
         if not is_hidden(maker.flags):
             level.visible_lots -= maker.size_lots
@@ -237,7 +239,7 @@ def meet_own(m, b, level_slot, slot, order_id, agent, size, mode):  # type: igno
 
 
 @hot
-def match(m, b, order_id, agent, side, price, size, flags):  # type: ignore[no-untyped-def]
+def match(m, b, order_id, agent, side, price, size, flags):
     """Trade with the other side while prices cross; returns the lots left.
 
     Trades happen at the resting price. Filled lots are in ``header.filled_lots``.
@@ -306,7 +308,7 @@ def match(m, b, order_id, agent, side, price, size, flags):  # type: ignore[no-u
 
 
 @helper
-def fillable(m, b, agent, side, price, size, flags):  # type: ignore[no-untyped-def]
+def fillable(m, b, agent, side, price, size, flags):
     """Whether matching would fill all of an order, self-trade prevention included."""
     ladder_kind = (1 + side) >> 1
     base = (4 * b + ladder_kind) * header(m).ladder_levels
@@ -335,7 +337,7 @@ def fillable(m, b, agent, side, price, size, flags):  # type: ignore[no-untyped-
 
 
 @hot
-def crosses(m, b, side, price):  # type: ignore[no-untyped-def]
+def crosses(m, b, side, price):
     """Whether a limit order at ``price`` would meet any order, visible or hidden."""
     ladder_kind = (1 + side) >> 1
     count = ladders(m, 4 * b + ladder_kind).levels
@@ -346,7 +348,7 @@ def crosses(m, b, side, price):  # type: ignore[no-untyped-def]
 
 
 @hot
-def rest(m, b, ladder_kind, order_id, agent, side, price, at_price, size, display, flags):  # type: ignore[no-untyped-def]
+def rest(m, b, ladder_kind, order_id, agent, side, price, at_price, size, display, flags):
     """Queue an order at ``at_price`` of a ladder: its limit, or its stop while pending."""
     level_slot = level_for(m, b, ladder_kind, at_price)
     level = levels(m, level_slot)
@@ -380,8 +382,8 @@ def rest(m, b, ladder_kind, order_id, agent, side, price, at_price, size, displa
 
 
 @hot
-def place(m, b, order_id, agent, side, price, size, display, flags):  # type: ignore[no-untyped-def]
-    """Steps after validation: post-only, fill-or-kill, match, rest or drop; lots filled or reject."""
+def place(m, b, order_id, agent, side, price, size, display, flags):
+    """After validation: post-only, fill-or-kill, match, rest or drop; lots filled or reject."""
     if flags & POST_ONLY and crosses(m, b, side, price):
         return WOULD_TAKE
     if flags & FOK and not fillable(m, b, agent, side, price, size, flags):
@@ -399,7 +401,7 @@ def place(m, b, order_id, agent, side, price, size, display, flags):  # type: ig
 
 
 @hot
-def check(side, price, size, display, stop, flags):  # type: ignore[no-untyped-def]
+def check(side, price, size, display, stop, flags):
     """0, or why such an order cannot be expressed."""
     if size < 1 or display < 0 or display > size:
         return SIZE
@@ -422,7 +424,7 @@ def check(side, price, size, display, stop, flags):  # type: ignore[no-untyped-d
 
 
 @hot
-def submit(m, b, order_id, agent, side, price, size, display, stop, flags):  # type: ignore[no-untyped-def]
+def submit(m, b, order_id, agent, side, price, size, display, stop, flags):
     """Enter an order; the caller has made room. Stops that it triggers are the caller's to run."""
     bad = check(side, price, size, display, stop, flags)
     if bad:
@@ -445,7 +447,7 @@ def submit(m, b, order_id, agent, side, price, size, display, stop, flags):  # t
 
 
 @helper
-def next_stop(m, b):  # type: ignore[no-untyped-def]
+def next_stop(m, b):
     """Slot of the pending stop that the last trade triggers first, or -1."""
     book = books(m, b)
     if not book.traded:
@@ -462,7 +464,7 @@ def next_stop(m, b):  # type: ignore[no-untyped-def]
 
 
 @helper
-def trigger(m, b, slot):  # type: ignore[no-untyped-def]
+def trigger(m, b, slot):
     """Turn a pending stop into the order it stands for; room is the caller's."""
     order = orders(m, slot)
     order_id, agent, side, price = order.order_id, order.agent, order.side, order.price_ticks
@@ -476,7 +478,7 @@ def trigger(m, b, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def reduce(m, b, slot, size):  # type: ignore[no-untyped-def]
+def reduce(m, b, slot, size):
     """Take lots off an order, which keeps its place: reserve first; all of it is a cancel."""
     order = orders(m, slot)
     total = order.size_lots + order.reserve_lots
@@ -498,7 +500,7 @@ def reduce(m, b, slot, size):  # type: ignore[no-untyped-def]
 
 
 @helper
-def replace(m, b, slot, price, size):  # type: ignore[no-untyped-def]
+def replace(m, b, slot, price, size):
     """New price and size for a resting order; keeps its place when it only shrinks."""
     order = orders(m, slot)
     if order.flags & STOP:

@@ -19,13 +19,13 @@ _TO_UNIT = 1.0 / (1 << 53)
 
 
 @helper
-def upper(product):  # type: ignore[no-untyped-def]
+def upper(product):
     """Upper 32 bits of a 64-bit product held in a signed integer."""
     return (product >> 32) & _LOW
 
 
 @helper
-def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+def philox(c0, c1, c2, c3, k0, k1):
     """Ten rounds on a 128-bit counter with a 64-bit key, all as 32-bit words in int64."""
     for _ in range(10):
         p0 = c0 * _M0
@@ -42,7 +42,7 @@ def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 
 
 @helper
-def draw(m, agent):  # type: ignore[no-untyped-def]
+def draw(m, agent):
     """Next 64 random bits of an agent's stream, as a signed integer."""
     h = header(m)
     record = agents(m, agent)
@@ -53,19 +53,19 @@ def draw(m, agent):  # type: ignore[no-untyped-def]
 
 
 @helper
-def uniform(m, agent):  # type: ignore[no-untyped-def]
+def uniform(m, agent):
     """Uniform on [0, 1) with 53 bits."""
     return float((draw(m, agent) >> 11) & ((1 << 53) - 1)) * _TO_UNIT
 
 
 @entry
-def known_answer(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+def known_answer(c0, c1, c2, c3, k0, k1):
     """:func:`philox` for Python, so that published test vectors can be checked."""
     return philox(c0, c1, c2, c3, k0, k1)
 
 
 @entry
-def uniform_of(m, agent):  # type: ignore[no-untyped-def]
+def uniform_of(m, agent):
     """:func:`uniform` for Python."""
     return uniform(m, agent)
 

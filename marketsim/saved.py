@@ -1,4 +1,4 @@
-"""A simulation in one file: the block's bytes, the tape so far, what Python agents say of themselves.
+"""A simulation in one file: the block's bytes, the tape so far, the state of Python agents.
 
 The file is NumPy's npz with plain arrays and one JSON text; nothing in it is ever unpickled.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from marketsim.agent import Agent, CompiledAgent
+from marketsim.agent import Agent
 from marketsim.errors import DataError, StateError
 from marketsim.market import Market
 from marketsim.tape import MemoryTape, Tape
@@ -79,7 +79,9 @@ def load(
 
     arrays = _read(path)
     head = json.loads(arrays["head"].tobytes())
-    given = agents if isinstance(agents, Mapping) else dict(zip(head["given"], agents, strict=False))
+    given = (
+        agents if isinstance(agents, Mapping) else dict(zip(head["given"], agents, strict=False))
+    )
     if sorted(given) != sorted(head["given"]):
         raise StateError(
             f"{path}: agents {head['given']} were given as objects and must be given again,"

@@ -20,7 +20,7 @@ from marketsim.agent import Agent, CompiledAgent, Handle, Mailman
 from marketsim.book import _digest
 from marketsim.clock import parse_time
 from marketsim.errors import ConfigError, StateError
-from marketsim.kernel import BUDGET, DONE, EMPTY_TAPE, GROW, PYTHON, advance, send_close
+from marketsim.kernel import BUDGET, DONE, EMPTY_TAPE, GROW, PYTHON, calls, send_close
 from marketsim.market import Market
 from marketsim.recorder import Recorder
 from marketsim.result import Run, make_run
@@ -74,7 +74,11 @@ class Simulation:
         """Everything but the agents' first messages."""
         from marketsim.build import build
 
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        if (
+            isinstance(seed, bool)
+            or not isinstance(seed, int | np.integer)
+            or not 0 <= seed < 2**63
+        ):
             raise ConfigError(f"seed must be an integer from 0 to 2**63 - 1, was {seed!r}")
         self.seed = int(seed)
         self._market: Market
@@ -89,6 +93,7 @@ class Simulation:
             if hasattr(compiled, "reveals"):
                 self._recorder.watch(agent)
         self._mailman = Mailman(self)
+        self._calls = calls()
 
     # -- set up by marketsim.build ----------------------------------------------------------
 
@@ -148,7 +153,7 @@ class Simulation:
 
         Parameters
         ----------
-        until : "10:30", "10:30:00.5" or nanoseconds since midnight; events at that instant included.
+        until : "10:30", "10:30:00.5" or nanoseconds since midnight, this instant included.
         progress : called some ten times a second with (now_ns, end_ns, events so far).
         """
         until_ns = self.close_ns if until is None else parse_time(until, "until")
@@ -169,14 +174,12 @@ class Simulation:
 
     def _advance_to(self, until_ns: int, progress: Progress | None) -> None:
         deliver, market = self._mailman.deliver, self._market
-        next_tick, calls = time.perf_counter() + _TICK_S, 0
+        advance = self._calls.advance
+        next_tick = time.perf_counter() + _TICK_S
         while True:
             code = advance(market.address, until_ns, _EVENTS_A_CALL)
             if code == PYTHON:
                 deliver()
-                calls += 1
-                if calls & 255:
-                    continue
             elif code == GROW:
                 market.grow()
             elif code == EMPTY_TAPE:
@@ -270,11 +273,7 @@ class Simulation:
         market = self._market
         count = int(market.header["subscriptions_count"])
         table = market.view("subscriptions")
-        kept = [
-            row
-            for row in table[:count].tolist()
-            if tuple(row[:3]) != (agent, book, feed)
-        ]
+        kept = [row for row in table[:count].tolist() if tuple(row[:3]) != (agent, book, feed)]
         for i, row in enumerate(kept):
             table[i] = row
         market.header["subscriptions_count"] = len(kept)
@@ -317,7 +316,9 @@ class Simulation:
 
         digest = hashlib.sha256()
         for book in range(len(self.symbols)):
-            digest.update(int(_digest(self._market.address, book)).to_bytes(8, "little", signed=True))
+            digest.update(
+                int(_digest(self._market.address, book)).to_bytes(8, "little", signed=True)
+            )
         for piece in state_bytes(self._market):
             digest.update(piece)
         return digest.hexdigest()

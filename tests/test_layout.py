@@ -15,7 +15,17 @@ PACKAGE = ROOT / "marketsim"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 #: Modules of the core that tie the rooms together, and may import all of them.
-ON_TOP = {"bench", "cli", "console", "experiment", "plots", "report", "simulation"}
+ON_TOP = {
+    "bench",
+    "bench_engine",
+    "bench_process",
+    "cli",
+    "console",
+    "experiment",
+    "plots",
+    "report",
+    "simulation",
+}
 UPPER = ("marketsim.configs", "marketsim.envs") + tuple(f"marketsim.{name}" for name in ON_TOP)
 ROOMS = ("marketsim.agents", "marketsim.generators")
 

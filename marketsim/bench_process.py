@@ -1,0 +1,115 @@
+"""Benchmarks that need processes of their own: how fast a start is, how much memory a run takes."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from marketsim.bench_timing import Row, Sizes
+
+_FIRST_EVENT = """
+import sys, time
+import marketsim as ms
+
+class First(ms.Agent):
+    def on_start(self, market):
+        market.wake_at(market.open_ns + 60 * 10**9)
+    def on_wakeup(self, market):
+        print(time.time())
+
+config = {"data": sys.argv[1], "agents": {"history": {"type": "replay"}}}
+ms.Simulation(config, agents=[First()]).run("09:32")
+"""
+
+_PEAK = """
+import sys
+import marketsim as ms
+
+def peak():
+    try:
+        with open("/proc/self/status") as status:
+            lines = [line.split() for line in status]
+        return next(int(words[1]) for words in lines if words[0] == "VmHWM:") / 1024
+    except OSError:
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+data, out, until = sys.argv[1], sys.argv[2] or None, sys.argv[3] or None
+config = {"data": data, "agents": {"history": {"type": "replay"}}}
+simulation = ms.Simulation(config, out=out)
+run = simulation.run(until and int(until))
+print(peak(), len(simulation._market.to_bytes()) / 2**20)
+"""
+
+
+def _python(code: str, *arguments: str, cache: Path | None = None) -> list[float]:
+    """Run code in a fresh interpreter; the numbers that it printed, after its start (time.time)."""
+    environment = dict(os.environ)
+    if cache is not None:
+        environment["MARKETSIM_CACHE_DIR"] = str(cache)
+    started = time.time()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    return [started, *(float(word) for word in done.stdout.split())]
+
+
+def _started(code: str, *arguments: str, cache: Path | None = None) -> float:
+    """Seconds from the start of a process to the time that it printed."""
+    started, said, *_ = _python(code, *arguments, cache=cache)
+    return said - started
+
+
+def cold_start(sizes: Sizes) -> Iterator[Row]:
+    """Wall time from the start of a process to the first event of a simulation."""
+    from marketsim.data.synthetic import synthetic_tape
+
+    now = "import time; print(time.time())"
+    with tempfile.TemporaryDirectory() as folder:
+        day, cache = str(Path(folder) / "day"), Path(folder) / "cache"
+        synthetic_tape(close="09:40").save(day)
+        uncached = _started(_FIRST_EVENT, day, cache=cache)
+        codes = (now, f"import marketsim; {now}", f"import numpy, numba; {now}")
+        rounds = [
+            [*(_started(code) for code in codes), _started(_FIRST_EVENT, day, cache=cache)]
+            for _ in range(min(sizes.repeats, 3))
+        ]
+    bare, imported, numba_imported, cached = (min(times) for times in zip(*rounds, strict=True))
+    reference = "import numpy, numba"
+    yield Row("cold-start", "import marketsim", imported, "s", "bare Python", imported / bare)
+    yield Row("cold-start", reference, numba_imported, "s")
+    for metric, seconds in (
+        ("to the first event, cached", cached),
+        ("to the first event, first start after an install", uncached),
+    ):
+        yield Row("cold-start", metric, seconds, "s", reference, seconds / numba_imported)
+
+
+def memory(sizes: Sizes) -> Iterator[Row]:
+    """Memory of a replay: the market's block, and the peak of a whole process."""
+    from marketsim.data.source import open_tape
+    from marketsim.data.synthetic import synthetic_tape
+
+    with tempfile.TemporaryDirectory() as folder:
+        days = [("synthetic day", synthetic_tape(close=sizes.close))]
+        if sizes.data is not None:
+            tape = open_tape(sizes.data)
+            days.append((str(tape.meta["symbol"]), tape))
+        for number, (label, tape) in enumerate(days):
+            source, out = str(Path(folder) / f"day{number}"), str(Path(folder) / f"out{number}")
+            tape.save(source)
+            _, idle, _ = _python(_PEAK, source, "", str(tape.meta["open_ns"]))
+            _, kept, block = _python(_PEAK, source, "", "")
+            _, streamed, _ = _python(_PEAK, source, out, "")
+            yield Row("memory", f"{label}: block of the market", block, "MiB")
+            yield Row("memory", f"{label}: peak at the open", idle, "MiB")
+            for where, peak in (("in memory", kept), ("streamed", streamed)):
+                metric = f"{label}: peak, tape {where}"
+                yield Row("memory", metric, peak, "MiB", "at the open", peak / idle)
