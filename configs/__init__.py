@@ -123,9 +123,10 @@ class AgentConfig:
         taken = check_parameters(cls, self.parameters, f"agents.{self.name}")
         offered = {key: value for key, value in provided.items() if key in taken}
         try:
-            return cls(**copy.deepcopy(dict(self.parameters)), **offered)
+            agent: Agent = cls(**copy.deepcopy(dict(self.parameters)), **offered)
         except ConfigError as error:
             raise ConfigError(f"agents.{self.name}: {error}") from error
+        return agent
 
 
 @dataclass(frozen=True)

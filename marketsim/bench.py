@@ -66,7 +66,9 @@ def run(
         data = Path(os.environ["MARKETSIM_DATA"])
     if data is not None and not data.exists():
         raise DataError(f"{data}: no such file or folder")
-    asked = replace(sizes or Sizes(), **({} if data is None else {"data": data}))
+    asked = sizes or Sizes()
+    if data is not None:
+        asked = replace(asked, data=data)
     console, status = _console(), Console(stderr=True)
     rows: list[Row] = []
     for name in dict.fromkeys(names or BENCHMARKS):

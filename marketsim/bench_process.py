@@ -105,6 +105,7 @@ def memory(sizes: Sizes) -> Iterator[Row]:
         for number, (label, tape) in enumerate(days):
             source, out = str(Path(folder) / f"day{number}"), str(Path(folder) / f"out{number}")
             tape.save(source)
+            _python(_PEAK, source, "", "")  # compile: it takes memory of its own
             _, idle, _ = _python(_PEAK, source, "", str(tape.meta["open_ns"]))
             _, kept, block = _python(_PEAK, source, "", "")
             _, streamed, _ = _python(_PEAK, source, out, "")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from marketsim.codes import OrderKind, Reject
+from marketsim.codes import OrderKind
 from marketsim.compile import direct, entry, helper, hot
 from marketsim.errors import OrderError, StateError
 from marketsim.ladder import ASKS, BIDS, BUY_STOPS, SELL_STOPS, depth_of, index_find, mix
@@ -472,6 +472,3 @@ class Book:
         fault = broken_invariant(self._market, 0)
         if fault:
             raise StateError(f"book: {fault}")
-
-
-__all__ = ["Book", "Reject"]

@@ -181,5 +181,5 @@ def _kind_of(simulation: "Simulation", agent: CompiledAgent) -> int:
     number = kinds.index(type(agent).wake) + 1
     if number >= market.capacities["kinds"]:
         market.resize("kinds", 2 * market.capacities["kinds"])
-    market.view("kinds")[number] = (type(agent).wake.address, agent.headroom)
+    market.view("kinds")[number]["address"] = type(agent).wake.address
     return number

@@ -97,7 +97,7 @@ class Inspect:
     """Say what a file of market data or a saved tape holds."""
 
     path: tyro.conf.Positional[Path]
-    """A LOBSTER zip or message file, or the folder of a saved tape."""
+    """A LOBSTER zip or message file, the folder of a saved tape, or `synthetic`."""
 
     def __call__(self) -> None:
         from marketsim import console
@@ -110,7 +110,7 @@ class Convert:
     """Write a tape in another format."""
 
     path: tyro.conf.Positional[Path]
-    """A LOBSTER zip or message file, or the folder of a saved tape."""
+    """A LOBSTER zip or message file, the folder of a saved tape, or `synthetic`."""
 
     out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT")]]
     """Folder to write; for trades-lob a file."""
@@ -269,7 +269,7 @@ def _what_was_written(folder: Path) -> str:
 def _open_tape(path: Path) -> "Tape":
     from marketsim.data.source import open_tape
 
-    return open_tape(path)
+    return open_tape(str(path))  # as text: "synthetic" is no path
 
 
 if __name__ == "__main__":

@@ -97,6 +97,15 @@ def print_run(run: "Run") -> None:
         quality = {key: value for key, value in facts.items() if key not in _ACCOUNT_KEYS}
         if quality:
             console.print(_facts_table(f"Agent {name}", quality))
+    history = run.summary.get("history") or {}
+    if history:
+        console.print(_facts_table("Recorded flow that other agents' trades got in the way of", {
+            "messages": history["messages"],
+            "executions that came short": history["executions_short"],
+            "by [lots]": history["executions_short_lots"],
+            "cancels of orders that had traded": history["cancels_short"],
+            "limit orders that traded on entry": history["orders_traded_on_entry"],
+        }))
     rejects = run.summary.get("rejects") or {}
     if rejects:
         words = ", ".join(f"{count:,} {reason}" for reason, count in rejects.items())
@@ -106,7 +115,11 @@ def print_run(run: "Run") -> None:
 def print_tape(tape: "Tape") -> None:
     """Print what a tape says of itself, and its market's statistics."""
     console = Console(markup=False, highlight=False)
-    facts = {key: value for key, value in tape.meta.items() if not isinstance(value, dict | list)}
+    facts = {
+        key: value
+        for key, value in tape.meta.items()
+        if value is not None and not isinstance(value, dict | list)
+    }
     console.print(_facts_table("Tape", {**facts, "reveals": tape.reveals.size}))
     console.print(_market_table(market_statistics(tape), tape.meta))
 
@@ -146,7 +159,7 @@ def _facts_table(title: str, facts: Mapping[str, Any]) -> Table:
     table.add_column()
     table.add_column(justify="right")
     for key, value in facts.items():
-        table.add_row(key.replace("_", " "), _named(key, value))
+        table.add_row(key.removesuffix("_ns").replace("_", " "), _named(key, value))
     return table
 
 

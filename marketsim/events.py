@@ -13,7 +13,7 @@ SLOT_BITS = 24
 _SLOT_MASK = (1 << SLOT_BITS) - 1
 #: The exchange as sender or receiver.
 EXCHANGE = -1
-MESSAGES, EVENTS = POOL_NAMES.index("messages"), POOL_NAMES.index("events")
+MESSAGES = POOL_NAMES.index("messages")
 
 
 class Message(IntEnum):

@@ -316,8 +316,8 @@ def refusal(m, b, agent, side, price, size, display, stop, flags):
         return TICK
     if size % book.lot != 0 or display % book.lot != 0:
         return LOT
-    if flags & STOP:
-        return 0
+    if flags & STOP and (not book.traded or (book.last_ticks - stop) * side < 0):
+        return 0  # it waits; what it stands for is looked at when it enters
     if flags & POST_ONLY and crosses(m, b, side, price):
         return WOULD_TAKE
     if flags & FOK and not fillable(m, b, agent, side, price, size, flags):

@@ -49,7 +49,7 @@ from marketsim.market import (
 from marketsim.market_data import view_touch, view_trades
 
 #: What :func:`advance` returns.
-DONE, PYTHON, GROW, EMPTY_TAPE, BUDGET = 601, 602, 603, 604, 605
+DONE, PYTHON, GROW, EMPTY_TAPE, BUDGET = 701, 702, 703, 704, 705
 FEED, REPLACE = int(Message.FEED), int(Message.REPLACE)
 #: :func:`send_order` and :func:`send_change` return this when the block must grow first.
 NO_ROOM = -1
@@ -171,7 +171,6 @@ def advance(m, until_ns, budget):
         h.processed += 1
         if to_agent(m, slot):
             return PYTHON
-    return DONE
 
 
 @entry

@@ -66,8 +66,8 @@ AGENT = _record(
     "latency_ns", "delay_ns", "busy_ns", "counter", "state", "state_size", "cursor", "mark",
     small=("kind", "inbox_head", "inbox_tail", "wants", "symbol"),
 )  # fmt: skip
-#: Compiled agents' code: address of ``wake(m, agent, message)`` and the most messages it sends.
-KIND = _record("address", "headroom")
+#: Compiled agents' code: address of ``wake(m, agent, message)``.
+KIND = _record("address")
 #: Money and shares of one agent in one symbol. ``known_*``: as far as fills have reached the agent.
 ACCOUNT = _record(
     "position_lots", "cash", "cost", "realised", "fees_micro", "bought_lots", "sold_lots",

@@ -100,7 +100,7 @@ def level_changed(m, b, level_slot, old_lots):
         entry.old_lots = old_lots
 
 
-@hot
+@helper
 def room(m, b, side, price, size, flags):
     """Whether one more order fits whatever it meets; if not, the header says what must grow."""
     h = header(m)
@@ -381,7 +381,7 @@ def rest(m, b, ladder_kind, order_id, agent, side, price, at_price, size, displa
         level_changed(m, b, level_slot, old_lots)
 
 
-@hot
+@helper
 def place(m, b, order_id, agent, side, price, size, display, flags):
     """After validation: post-only, fill-or-kill, match, rest or drop; lots filled or reject."""
     if flags & POST_ONLY and crosses(m, b, side, price):

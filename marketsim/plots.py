@@ -54,7 +54,10 @@ class _Scene:
     agents: tuple[_Fills, ...]
     grid_ns: Floats
     tick: float  # currency
-    currency: str
+    currency: str  # its name, or ""
+
+    def money(self, label: str) -> str:
+        return f"{label}\n[{self.currency}]" if self.currency else label
 
     def mid_on_grid(self) -> Floats:
         return self.touch.at(self.touch.mid_ticks, self.grid_ns)
@@ -98,7 +101,7 @@ def plot_tape(
         _agents(tape, agents),
         np.linspace(quotes.start_ns, end_ns, GRID_COLUMNS),
         float(tape.meta.get("tick_size") or 1.0),
-        str(tape.meta.get("currency") or "currency"),
+        str(tape.meta.get("currency") or ""),
     )
     panels: list[tuple[Callable[[Axes, _Scene], None], float]] = [
         (_draw_prices, 3.2),
@@ -183,14 +186,14 @@ def _draw_prices(axis: Axes, scene: _Scene) -> None:
                     zorder=3,
                     label=f"{fills.name} {word}",
                 )
-    _finish(axis, "Price", f"Price\n[{scene.currency}]", legend=True)
+    _finish(axis, "Price", scene.money("Price"), legend=True)
     if not (np.isfinite(bid).any() or np.isfinite(ask).any()):
         _say(axis, "no quotes")
 
 
 def _draw_depth(axis: Axes, scene: _Scene) -> None:
     """Mean visible size by distance from the mid-price, through time."""
-    title, label = "Depth around the mid-price", f"Distance from mid\n[{scene.currency}]"
+    title, label = "Depth around the mid-price", scene.money("Distance from mid")
     heat, height_ticks = _depth(scene)
     if not heat.any():
         _finish(axis, title, label)
@@ -250,7 +253,7 @@ def _draw_spread(axis: Axes, scene: _Scene) -> None:
     edges = _bin_edges(scene, wanted=390)
     spread = scene.touch.mean_between(scene.touch.spread_ticks, edges) * scene.tick
     axis.stairs(spread, edges, color=INK, linewidth=0.9, baseline=None)
-    _finish(axis, f"Spread, mean per {_span(edges)}", f"Spread\n[{scene.currency}]")
+    _finish(axis, f"Spread, mean per {_span(edges)}", scene.money("Spread"))
     if np.isfinite(spread).any():
         axis.set_ylim(min(0.0, np.nanmin(spread)), max(1.08 * np.nanmax(spread), scene.tick))
     else:
@@ -305,7 +308,7 @@ def _draw_profits(axis: Axes, scene: _Scene) -> None:
             label=fills.name,
         )
     axis.axhline(0, color=FAINT, linewidth=0.7)
-    _finish(axis, "Profit and loss at the mid-price, before fees", f"PnL\n[{scene.currency}]")
+    _finish(axis, "Profit and loss at the mid-price, before fees", scene.money("PnL"))
 
 
 def _held(changes: Any, time_ns: Ints, grid_ns: Floats) -> Floats:

@@ -285,6 +285,22 @@ class Simulation:
         """Events handled so far."""
         return int(self._market.header["processed"])
 
+    def agent(self, name: str) -> Agent | CompiledAgent:
+        """The agent of this name as it is now; in a fork, the fork's own copy.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such agent.
+        """
+        if name not in self.agent_names:
+            known = ", ".join(self.agent_names)
+            raise ConfigError(f"agent must be one of {known}, was {name!r}")
+        number = self.agent_names.index(name)
+        if number in self._compiled:
+            return self._compiled[number]
+        return self._python[number][0]
+
     @property
     def tape(self) -> Tape:
         """Everything that has happened so far in the first symbol."""

@@ -176,6 +176,11 @@ def test_a_stop_beyond_the_last_trade_triggers_at_once() -> None:
     assert s.tape.orders["kind"].tolist() == [1, 1, 8]
 
 
+def test_a_fill_or_kill_stop_that_triggers_at_once_is_refused_when_it_cannot_fill() -> None:
+    s = play(("a", sell(3, 100)), ("b", buy(1, 100)), ("c", buy(9, 100, stop=99, tif="FOK")))
+    assert said(s, "c") == ["rejected 3: NOT_FILLABLE"] and len(s.tape) == 2
+
+
 def test_a_triggered_fill_or_kill_that_cannot_fill_is_cancelled() -> None:
     s = play(("a", sell(3, 100)), ("b", buy(9, 100, stop=100, tif="FOK")), ("c", buy(1, 100)))
     assert said(s, "b") == ["triggered 2: 9, left 9", "cancelled 2: 9, left 0 UNFILLED"]
@@ -426,61 +431,15 @@ def test_an_unknown_symbol_is_named() -> None:
         play(("a", buy(1, 100, symbol="SIN")))
 
 
-class Noise(Agent):
-    """Sends anything at all, in two symbols, and adds up what it is told."""
-
-    def __init__(self) -> None:
-        self.position = {"X": 0, "Y": 0}
-        self.cash = self.fees = 0.0
-
-    def on_start(self, market: Handle) -> None:
-        market.wake_at(market.open_ns)
-
-    def on_wakeup(self, market: Handle) -> None:
-        rng = market.rng
-        market.wake_after(int(rng.integers(1, 1000)))
-        live = list(market.open_orders)
-        if live and rng.random() < 0.3:
-            order_id, act = int(rng.choice(live)), rng.integers(3)
-            if act == 0:
-                market.cancel(order_id)
-            elif act == 1:
-                market.reduce(order_id, int(rng.integers(1, 9)))
-            else:
-                price, size = int(rng.integers(-5, 15)), int(rng.integers(1, 30))
-                market.replace(order_id, limit=price, size=size)
-            return
-        size = int(rng.integers(1, 40))
-        market.order(
-            Side.BUY if rng.random() < 0.5 else Side.SELL,
-            size,
-            int(rng.integers(-5, 15)) if rng.random() < 0.9 else None,
-            tif=str(rng.choice(["GTC", "DAY", "DAY", "IOC", "FOK"])),
-            stop=int(rng.integers(-5, 15)) if rng.random() < 0.1 else None,
-            post_only=bool(rng.random() < 0.1),
-            hidden=bool(rng.random() < 0.1),
-            display=int(rng.integers(1, size + 1)) if rng.random() < 0.2 else 0,
-            self_trade=str(rng.choice(["allow", "cancel_taker", "cancel_maker", "cancel_both",
-                                       "decrement"])),
-            symbol=str(rng.choice(["X", "Y"])),
-        )  # fmt: skip
-
-    def on_fill(self, market: Handle, fill: Fill) -> None:
-        assert fill.left_lots >= 0
-        self.position[fill.symbol] += fill.side * fill.size_lots
-        self.cash -= fill.side * fill.size_lots * fill.price_ticks
-        self.fees += fill.fee_ticks
-
-
 @pytest.mark.parametrize("seed", range(4))
-def test_cash_and_shares_are_conserved_to_the_unit(seed: int) -> None:
+def test_cash_and_shares_are_conserved_to_the_unit(seed: int, noise: type[Any]) -> None:
     """Five agents that send anything, prices below zero too; all that they hear adds up."""
     config = {
         "symbols": [{"name": "X"}, {"name": "Y"}],
         "session": {"open": OPEN, "close": OPEN + 200_000},
         "exchange": {"maker_fee_bps": -0.25, "taker_fee_bps": 0.4},
     }
-    agents = [Noise() for _ in range(5)]
+    agents = [noise() for _ in range(5)]
     s = Simulation(config, seed, agents=agents)
     run = s.run(OPEN + 210_000)
     accounts = s._market.view("accounts").reshape(5, 2)
@@ -496,14 +455,14 @@ def test_cash_and_shares_are_conserved_to_the_unit(seed: int) -> None:
     assert accounts["bought_lots"].sum() == run.summary["volume_lots"] > 500
     live = np.zeros(5, int)
     orders = s._market.view("orders")
-    for i, noise in enumerate(agents):
+    for i, trader in enumerate(agents):
         account = accounts[i]
-        assert noise.position == {
+        assert trader.position == {
             "X": account[0]["position_lots"],
             "Y": account[1]["position_lots"],
         }
-        assert noise.cash == account["cash"].sum()
-        assert noise.fees == pytest.approx(account["fees_micro"].sum() / 1e6)
+        assert trader.cash == account["cash"].sum()
+        assert trader.fees == pytest.approx(account["fees_micro"].sum() / 1e6)
         # What the agent believes to be open is what is open: only GTC orders are, by now.
         mine = orders[(orders["level"] >= 0) & (orders["agent"] == i) & (orders["size_lots"] > 0)]
         known = s._python[i][1].open_orders

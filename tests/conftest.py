@@ -1,0 +1,111 @@
+"""Shared by the tests: an agent that sends anything at all, and where real data lies."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marketsim.agent import Agent, Fill, Handle, OrderUpdate
+from marketsim.codes import Side
+
+DATA = Path(__file__).parents[1].parent / "shared/data/lobster"
+SELF_TRADE = ("allow", "cancel_taker", "cancel_maker", "cancel_both", "decrement")
+
+
+class Noise(Agent):
+    """Sends anything in all symbols at random times, and adds up what it is told.
+
+    Parameters
+    ----------
+    low, high : prices of its orders [ticks], below zero too.
+    mean_ns : mean time between two actions.
+    self_trade : whether it asks for self-trade prevention, one mode or another.
+    feed : a feed that it subscribes to in every symbol, or None.
+    """
+
+    def __init__(
+        self,
+        low: int = -5,
+        high: int = 15,
+        mean_ns: int = 500,
+        self_trade: bool = True,
+        feed: str | None = None,
+    ) -> None:
+        self.low, self.high, self.mean_ns = low, high, mean_ns
+        self.self_trade, self.feed = self_trade, feed
+        self.position: dict[str, int] = {}
+        self.cash = self.heard = 0
+        self.fees = 0.0
+
+    def on_start(self, market: Handle) -> None:
+        if self.feed is not None:
+            for symbol in market._simulation.symbols:
+                market.subscribe(self.feed, symbol=symbol)
+        market.wake_at(market.open_ns)
+
+    def on_wakeup(self, market: Handle) -> None:
+        rng = market.rng
+        market.wake_after(int(rng.integers(1, 2 * self.mean_ns)))
+        live = list(market.open_orders)
+        if live and rng.random() < 0.3:
+            self._change(market, int(rng.choice(live)))
+            return
+        size = int(rng.integers(1, 40))
+        market.order(
+            Side.BUY if rng.random() < 0.5 else Side.SELL,
+            size,
+            int(rng.integers(self.low, self.high)) if rng.random() < 0.9 else None,
+            tif=str(rng.choice(["GTC", "DAY", "DAY", "IOC", "FOK"])),
+            stop=int(rng.integers(self.low, self.high)) if rng.random() < 0.1 else None,
+            post_only=bool(rng.random() < 0.1),
+            hidden=bool(rng.random() < 0.1),
+            display=int(rng.integers(1, size + 1)) if rng.random() < 0.2 else 0,
+            self_trade=str(rng.choice(SELF_TRADE)) if self.self_trade else None,
+            symbol=str(rng.choice(market._simulation.symbols)),
+        )
+
+    def _change(self, market: Handle, order_id: int) -> None:
+        rng = market.rng
+        act = rng.integers(3)
+        if act == 0:
+            market.cancel(order_id)
+        elif act == 1:
+            market.reduce(order_id, int(rng.integers(1, 9)))
+        else:
+            price, size = int(rng.integers(self.low, self.high)), int(rng.integers(1, 30))
+            market.replace(order_id, limit=price, size=size)
+
+    def on_fill(self, market: Handle, fill: Fill) -> None:
+        assert fill.left_lots >= 0
+        self.heard += 1
+        self.position[fill.symbol] = self.position.get(fill.symbol, 0) + fill.side * fill.size_lots
+        self.cash -= fill.side * fill.size_lots * fill.price_ticks
+        self.fees += fill.fee_ticks
+
+    def on_order(self, market: Handle, update: OrderUpdate) -> None:
+        self.heard += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
+@pytest.fixture(scope="session")
+def noise() -> type[Noise]:
+    """The agent that sends anything; in a configuration by ``noise_type``."""
+    return Noise
+
+
+@pytest.fixture(scope="session")
+def noise_type() -> str:
+    return f"{Noise.__module__}:Noise"
+
+
+@pytest.fixture(scope="session")
+def lobster() -> Path:
+    """Folder of LOBSTER's sample files; they may not be shipped."""
+    if not DATA.exists():
+        pytest.skip("LOBSTER's sample files are not here")
+    return DATA
