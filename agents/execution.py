@@ -96,9 +96,10 @@ class ExecutionAgent(Agent):
     def on_wakeup(self, market: Handle) -> None:
         """Send what the schedule asks for, and sleep for an interval."""
         assert self.end_ns is not None
-        if self.arrival_mid_ticks is None and self.child_orders == 0:
+        if self.arrival_mid_ticks is None:  # a book that is empty, or not seen yet, has none
             self.arrival_mid_ticks = market.mid_ticks
-            self.market_lots_at_start = market.traded_lots()
+            if self.child_orders == 0:
+                self.market_lots_at_start = market.traded_lots()
         if market.now_ns >= self.end_ns or self.executed_lots >= self.quantity:
             self._finish(market)
             return
@@ -172,8 +173,9 @@ class ExecutionAgent(Agent):
     def summary(self, market: Handle) -> dict[str, Any]:
         """Quantity reached and its cost.
 
-        ``shortfall_bps``: average price against the mid at the start of the schedule, positive when
-        it cost (Perold 1988, "The implementation shortfall"), fees not included.
+        ``shortfall_bps``: average price against the mid at the start of the schedule, or the first
+        one known after it; positive when it cost (Perold 1988, "The implementation shortfall"),
+        fees not included.
         """
         ended = self.market_lots_at_end
         traded = (market.traded_lots() if ended is None else ended) - self.market_lots_at_start

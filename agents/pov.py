@@ -37,7 +37,9 @@ class POVAgent(ExecutionAgent):
         if not 0 <= participation < 1:
             raise ConfigError(f"participation must be >= 0 and < 1, was {participation}")
         if max_order_lots is not None and (
-            not isinstance(max_order_lots, int) or max_order_lots < 1
+            isinstance(max_order_lots, bool)
+            or not isinstance(max_order_lots, int)
+            or max_order_lots < 1
         ):
             raise ConfigError(f"max_order_lots must be an integer > 0, was {max_order_lots!r}")
         self.participation = float(participation)

@@ -1,45 +1,45 @@
-"""What latency costs a passive order: the same quotes at the touch, one latency after another.
+"""What latency costs a passive order: the same rule in the same flow, one latency after another.
 
-An agent keeps a bid of 50 lots at the best bid and moves it whenever the best bid moves. The later
-its messages arrive, the further back in the queue it stands, and the more often it is left behind
-at a price that has moved. Run with ``python examples/latency.py``.
+Every five seconds an agent moves its bid of 50 lots to the best bid that it sees. The later its
+messages arrive, the further back in the queue it stands: it is filled less, and more often because
+the price moves through it. Run with ``python examples/latency.py``.
 """
 
 import marketsim as ms
 from marketsim.data.synthetic import synthetic_tape
+
+SECOND_NS = 1_000_000_000
 
 
 class Joiner(ms.Agent):
     """Rests at the best bid."""
 
     def __init__(self):
-        self.order_id = self.price = None
         self.orders = self.lots = self.edge_ticks = 0
 
     def on_start(self, market):
-        market.subscribe("L1")
+        self.price = None
+        market.wake_at(market.open_ns)
 
-    def on_data(self, market, data):
-        if data.bid is None or data.ask is None or data.bid[0] == self.price:
+    def on_wakeup(self, market):
+        market.wake_after(5 * SECOND_NS)
+        if market.best_bid is None or (market.open_orders and market.best_bid == self.price):
             return
-        if self.order_id is not None:
-            market.cancel(self.order_id)
-        self.price = data.bid[0]
-        self.order_id = market.buy(50, limit=self.price, post_only=True)
+        for order_id in market.open_orders:
+            market.cancel(order_id)
+        self.price = market.best_bid
+        market.buy(50, limit=self.price, post_only=True)
         self.orders += 1
 
     def on_fill(self, market, fill):
         self.lots += fill.size_lots
-        if market.mid_ticks is not None:
-            self.edge_ticks += fill.size_lots * (market.mid_ticks - fill.price_ticks)
-        if fill.left_lots == 0 and fill.order_id == self.order_id:
-            self.order_id = self.price = None
+        self.edge_ticks += fill.size_lots * (market.mid_ticks - fill.price_ticks)
 
 
 def main():
     day = synthetic_tape(close="11:00")
     print("latency     orders   lots bought   mid less price [ticks a lot]")
-    for label, latency_ns in (("none", 0), ("1 ms", 10**6), ("100 ms", 10**8), ("1 s", 10**9)):
+    for label, latency_ns in (("none", 0), ("10 ms", 10**7), ("100 ms", 10**8), ("1 s", SECOND_NS)):
         config = {
             "data": "given",
             "agents": {

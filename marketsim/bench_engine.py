@@ -163,8 +163,10 @@ def _replay_rows(label: str, tape: Tape, sizes: Sizes) -> Iterator[Row]:
     )
     yield Row("replay", f"{label}: replay", replay_s, "s")
     reference = "naive book alone"
-    yield Row("replay", f"{label}: messages", speed, "rows/s", reference, speed / naive_speed)
-    yield Row("replay", f"{label}: kernel events", simulation.events / replay_s, "events/s")
+    yield Row(
+        "replay", f"{label}: messages replayed", speed, "rows/s", reference, speed / naive_speed
+    )
+    yield Row("replay", f"{label}: events of the kernel", simulation.events / replay_s, "events/s")
 
 
 class _Sleeper(Agent):

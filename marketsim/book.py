@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from marketsim.codes import OrderKind
 from marketsim.compile import direct, entry, helper, hot
 from marketsim.errors import OrderError, StateError
-from marketsim.ladder import ASKS, BIDS, BUY_STOPS, SELL_STOPS, depth_of, index_find, mix
+from marketsim.ladder import ASKS, BIDS, BUY_STOPS, SELL_STOPS, depth_of, index_find, mix, touch
 from marketsim.market import (
     POOL_NAMES,
     Market,
@@ -197,6 +197,13 @@ def _digest(m, b):
 
 
 @entry
+def _best(m, ladder):
+    """Price of the best visible level, or GROW, which is no price."""
+    slot = touch(m, 0, ladder)
+    return levels(m, slot).price_ticks if slot >= 0 else GROW
+
+
+@entry
 def _depth(m, b, ladder, out):
     return depth_of(m, b, ladder, out)
 
@@ -229,6 +236,7 @@ class Book:
         self._m = self._market.address
         self._taken: list[NDArray[Any]] = []
         self._plain, self._cancel = direct(_plain, 6), direct(_cancel, 2)
+        self._best = direct(_best, 2)
 
     def limit(self, order_id: int, side: int, price_ticks: int, size_lots: int) -> int:
         """Plain limit order that rests until cancelled."""
@@ -408,14 +416,14 @@ class Book:
     @property
     def best_bid(self) -> int | None:
         """Price of the best visible bid [ticks]."""
-        bids, _ = self.depth(1)
-        return int(bids[0, 0]) if bids[0, 1] else None
+        price: int = self._best(self._m, BIDS)
+        return None if price == GROW else price
 
     @property
     def best_ask(self) -> int | None:
         """Price of the best visible ask [ticks]."""
-        _, asks = self.depth(1)
-        return int(asks[0, 0]) if asks[0, 1] else None
+        price: int = self._best(self._m, ASKS)
+        return None if price == GROW else price
 
     def depth(self, levels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Bids, asks: int64[levels, 2] – price [ticks], visible size [lots]; empty rows are 0."""

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,7 +79,12 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
     _impl_class = _Impl
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        found = super().load_overload(sig, target_context)
+        try:
+            found = super().load_overload(sig, target_context)
+        except (OSError, EOFError, ValueError, LookupError, AttributeError, pickle.PickleError):
+            found = None  # damaged or out of reach: start afresh
+            with contextlib.suppress(OSError):
+                self.flush()
         if found is None and not _said_why:
             _said_why.append("compiling")
             print(

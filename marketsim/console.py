@@ -99,13 +99,8 @@ def print_run(run: "Run") -> None:
             console.print(_facts_table(f"Agent {name}", quality))
     history = run.summary.get("history") or {}
     if history:
-        console.print(_facts_table("Recorded flow that other agents' trades got in the way of", {
-            "messages": history["messages"],
-            "executions that came short": history["executions_short"],
-            "by [lots]": history["executions_short_lots"],
-            "cancels of orders that had traded": history["cancels_short"],
-            "limit orders that traded on entry": history["orders_traded_on_entry"],
-        }))
+        facts = {words: history[key] for key, words in _HISTORY.items()}
+        console.print(_facts_table("Recorded flow beside other agents", facts))
     rejects = run.summary.get("rejects") or {}
     if rejects:
         words = ", ".join(f"{count:,} {reason}" for reason, count in rejects.items())
@@ -123,6 +118,15 @@ def print_tape(tape: "Tape") -> None:
     console.print(_facts_table("Tape", {**facts, "reveals": tape.reveals.size}))
     console.print(_market_table(market_statistics(tape), tape.meta))
 
+
+#: Counts of what recorded messages could no longer do, and their words.
+_HISTORY = {
+    "messages": "messages",
+    "executions_short": "executions that found less",
+    "executions_short_lots": "less by [lots]",
+    "cancels_short": "cancels that found less",
+    "orders_traded_on_entry": "limit orders that traded on entry",
+}
 
 #: Entries of an agent's summary that the accounts' table shows already.
 _ACCOUNT_KEYS = frozenset({"agent_id", "type", "symbol"})

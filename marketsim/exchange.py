@@ -153,14 +153,16 @@ def add_row(m, b, kind, order_id, agent, side, price, size, hidden, subticks):
 
 
 @helper
-def add_trade(m, b, side, price, size, maker_id, taker_id, maker, taker, subticks, hidden):
-    """Write a row of the tape's trades; it belongs to the latest row of orders."""
+def add_trade(
+    m, b, sequence, side, price, size, maker_id, taker_id, maker, taker, subticks, hidden
+):
+    """Write a row of the tape's trades; ``sequence`` is the row of orders that caused it."""
     h = header(m)
     if h.tape_on:
         row = trade_rows(m, h.trade_rows_count)
         h.trade_rows_count += 1
         row.time_ns = h.now_ns
-        row.sequence = books(m, b).rows - 1
+        row.sequence = sequence
         row.price_ticks = price
         row.size_lots = size
         row.maker_order_id = maker_id
@@ -210,7 +212,7 @@ def remember_trade(m, b, volume_before, last_before):
 
 
 @helper
-def settle_fill(m, b, side, row):
+def settle_fill(m, b, side, row, sequence):
     """One trade: tape, both accounts, both owners, feeds. ``side`` is the aggressor's."""
     outcome = outcomes(m, row)
     price = outcome.price_ticks
@@ -218,7 +220,7 @@ def settle_fill(m, b, side, row):
     maker, taker = outcome.agent, outcome.other_agent
     maker_id, taker_id = outcome.order_id, outcome.other_id
     left, hidden, next_shown = outcome.left_lots, outcome.hidden, outcome.next_shown_lots
-    add_trade(m, b, side, price, size, maker_id, taker_id, maker, taker, 0, hidden)
+    add_trade(m, b, sequence, side, price, size, maker_id, taker_id, maker, taker, 0, hidden)
     fee = book_fill(m, maker, b, -side, price, size, 1)
     if wants(m, maker):
         tell(m, FILLED, maker, b, maker_id, -side, price, size, left, 1, fee, 0)
@@ -239,13 +241,14 @@ def settle_outcomes(m, b, side, volume_before, last_before):
     h = header(m)
     if books(m, b).volume_lots > volume_before:
         remember_trade(m, b, volume_before, last_before)
+    sequence = books(m, b).rows - 1  # of the incoming order; cancelled makers add rows behind it
     for row in range(h.outcomes_count):
         outcome = outcomes(m, row)
         kind = outcome.kind
         order_id, agent = outcome.order_id, outcome.agent
         price, size = outcome.price_ticks, outcome.size_lots
         if kind == FILL:
-            settle_fill(m, b, side, row)
+            settle_fill(m, b, side, row, sequence)
         elif kind == MAKER_CANCELLED:
             add_row(m, b, ROW_CANCEL, order_id, agent, -side, price, size, 0, 0)
             if wants(m, agent):

@@ -169,7 +169,7 @@ def replace_recorded(m, b, agent, row):
         replace_order(m, b, slot, row.price_ticks, row.size_lots)
         return
     side, price, size = row.side, row.price_ticks, row.size_lots
-    add_row(m, b, ROW_REPLACE, row.order_id, agent, side, price, size, 0, 0)
+    add_row(m, b, ROW_REPLACE, row.order_id, agent, side, price, size, row.hidden_lots, 0)
     count(m, LOST, 1)
     count(m, LOST_LOTS, size)
 
@@ -213,13 +213,14 @@ def play_message(m, b, agent, row):
         replace_recorded(m, b, agent, row)
     else:
         # A negative kind is a change of a stop that had not entered yet: no more than a row.
-        add_row(m, b, abs(kind), row.order_id, agent, side, price, size, 0, row.price_subticks)
+        kind_shown, hidden_lots, subticks = abs(kind), row.hidden_lots, row.price_subticks
+        add_row(m, b, kind_shown, row.order_id, agent, side, price, size, hidden_lots, subticks)
         if kind == ROW_HIDDEN or kind == ROW_CROSS:
             aggressor = -side if kind == ROW_HIDDEN else 0
             hidden = 1 if kind == ROW_HIDDEN else 0
-            subticks = row.price_subticks
             maker_id = row.order_id
-            add_trade(m, b, aggressor, price, size, maker_id, 0, -1, -1, subticks, hidden)
+            sequence = books(m, b).rows - 1
+            add_trade(m, b, sequence, aggressor, price, size, maker_id, 0, -1, -1, subticks, hidden)
             if has_feeds(m):
                 feed_event(m, TRADES, b, 0, 0, aggressor, price, size)
         elif kind == ROW_HALT:

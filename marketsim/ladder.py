@@ -264,6 +264,19 @@ def mix(state, value):
 
 
 @helper
+def touch(m, b, ladder):
+    """Best visible level now: slot, or -1."""
+    width = header(m).ladder_levels
+    i = ladders(m, 4 * b + ladder).levels - 1
+    while i >= 0:
+        slot = rungs(m, (4 * b + ladder) * width + i).level
+        if levels(m, slot).visible_lots > 0:
+            return slot
+        i -= 1
+    return -1
+
+
+@helper
 def depth_of(m, b, ladder, out):
     """Write the best visible levels into ``out``: int64[n, 2] – price [ticks], size [lots]."""
     width = header(m).ladder_levels

@@ -7,7 +7,7 @@ every level that changed, for as long as any agent may not know of the change.
 from marketsim.codes import Feed
 from marketsim.compile import entry, helper
 from marketsim.events import Message, tell
-from marketsim.ladder import ASKS, BIDS, mix
+from marketsim.ladder import ASKS, BIDS, mix, touch
 from marketsim.market import (
     POOL_NAMES,
     agents,
@@ -25,19 +25,6 @@ from marketsim.market import (
 L1, L2 = int(Feed.L1), int(Feed.L2)
 SCRATCH_POOL = POOL_NAMES.index("scratch")
 TELL_L1, TELL_L2 = int(Message.L1), int(Message.L2)
-
-
-@helper
-def touch(m, b, ladder):
-    """Best visible level now: slot, or -1."""
-    width = header(m).ladder_levels
-    i = ladders(m, 4 * b + ladder).levels - 1
-    while i >= 0:
-        slot = rungs(m, (4 * b + ladder) * width + i).level
-        if levels(m, slot).visible_lots > 0:
-            return slot
-        i -= 1
-    return -1
 
 
 @helper

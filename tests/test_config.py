@@ -11,6 +11,7 @@ from marketsim.codes import SelfTrade
 from marketsim.configs import SimulationConfig, SymbolConfig, config_names, load_config
 from marketsim.errors import ConfigError
 
+EXECUTION = "marketsim.agents.execution:ExecutionAgent"
 POV = {
     "type": "pov",
     "side": "buy",
@@ -219,7 +220,7 @@ def test_unknown_configuration_name() -> None:
         (with_agents(pov={**POV, "lateny_ns": 1}), "(did you mean 'latency_ns'?)"),
         (with_agents(pov={"type": "pvo"}), "agents.pov.type: unknown agent 'pvo' (did you mean"),
         (with_agents(pov={"side": "buy"}), "agents.pov: key 'type' is required"),
-        (with_agents(pov={"type": "pov"}), "agents.pov: key 'side' is required"),
+        (with_agents(me={"type": EXECUTION}), "agents.me: key 'side' is required"),
         (with_agents(pov={**POV, "latency_ns": -1}), "agents.pov.latency_ns must be >= 0, was -1"),
         (with_agents(pov={**POV, "count": 0}), "agents.pov.count must be >= 1, was 0"),
         (with_agents(pov={**POV, "symbol": "SIN"}), "agents.pov.symbol: unknown symbol 'SIN' (did"),

@@ -26,7 +26,7 @@ def test_philox_gives_the_published_answers(
     assert tuple(known_answer(*counter, *key)) == answer
 
 
-def draws(seed: int, agent: int, n: int) -> np.ndarray:  # type: ignore[type-arg]
+def draws(seed: int, agent: int, n: int) -> np.ndarray:
     market = Market(1, agent + 1)
     market.header["seed"] = seed
     return np.array([uniform_of(market.address, agent) for _ in range(n)])

@@ -1,0 +1,54 @@
+"""Accounts: nothing is made and nothing is lost, and every agent knows what is its own."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from marketsim.simulation import Simulation
+
+OPEN = 34_200_000_000_000
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cash_and_shares_are_conserved_to_the_unit(seed: int, noise: type[Any]) -> None:
+    """Five agents that send anything, prices below zero too; all that they hear adds up."""
+    config = {
+        "symbols": [{"name": "X"}, {"name": "Y"}],
+        "session": {"open": OPEN, "close": OPEN + 200_000},
+        "exchange": {"maker_fee_bps": -0.25, "taker_fee_bps": 0.4},
+    }
+    agents = [noise() for _ in range(5)]
+    s = Simulation(config, seed, agents=agents)
+    run = s.run(OPEN + 210_000)
+    accounts = s._market.view("accounts").reshape(5, 2)
+    assert accounts["position_lots"].sum(axis=0).tolist() == [0, 0]
+    assert accounts["cash"].sum() == 0
+    assert (accounts["cash"] + accounts["cost"] == accounts["realised"]).all()
+    assert (accounts["position_lots"] == accounts["bought_lots"] - accounts["sold_lots"]).all()
+    notional = sum(
+        int((tape.trades["price_ticks"] * tape.trades["size_lots"]).sum())
+        for tape in run.tapes.values()
+    )
+    assert accounts["fees_micro"].sum() == (40 - 25) * notional
+    assert accounts["bought_lots"].sum() == run.summary["volume_lots"] > 500
+    live = np.zeros(5, int)
+    orders = s._market.view("orders")
+    for i, trader in enumerate(agents):
+        account = accounts[i]
+        assert trader.position == {
+            "X": account[0]["position_lots"],
+            "Y": account[1]["position_lots"],
+        }
+        assert trader.cash == account["cash"].sum()
+        assert trader.fees == pytest.approx(account["fees_micro"].sum() / 1e6)
+        # What the agent believes to be open is what is open: only GTC orders are, by now.
+        mine = orders[(orders["level"] >= 0) & (orders["agent"] == i) & (orders["size_lots"] > 0)]
+        known = s._python[i][1].open_orders
+        open_now = {
+            int(order["order_id"]): int(order["size_lots"] + order["reserve_lots"])
+            for order in mine
+        }
+        assert known == open_now
+        live[i] = len(known)
+    assert live.sum() > 0
