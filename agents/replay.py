@@ -58,6 +58,7 @@ class ReplayAgent(CompiledAgent):
         """
         rows = _feed_rows(self.tape, int(market.header["open_ns"]))
         start = int(market.header["feed_count"])
+        rows["origin"][rows["origin"] > 0] += start
         if start + len(rows) > market.capacities["feed"]:
             market.resize("feed", start + len(rows))
         market.view("feed")[start : start + len(rows)] = rows
@@ -102,12 +103,28 @@ def _feed_rows(tape: Tape, open_ns: int) -> Any:
     rows["size_lots"][is_reveal] = change[at["reveal"]]
     opening = int(np.searchsorted(reveals["sequence"], 0))
     rows["time_ns"][:opening] = min(open_ns, int(times[0]))
+    rows["origin"] = _origins(rows["order_id"], rows["kind"])
     # Each message, and the first opening reveal, leads the reveals behind it.
     leads = np.flatnonzero(~is_reveal)
     if opening:
         leads = np.concatenate([[0], leads])
     rows["reveals"][leads] = np.diff(np.concatenate([leads, [n + extra]])) - 1
     return rows
+
+
+def _origins(order_ids: Any, kinds: Any) -> Any:
+    """Row + 1 in which each row's order last came in by then; 0 where it was out of sight."""
+    n = len(order_ids)
+    by_id = np.lexsort((np.arange(n), order_ids))
+    came_in = np.where(kinds[by_id] == OrderKind.LIMIT, np.arange(1, n + 1), 0)
+    first = np.concatenate([[True], np.diff(order_ids[by_id]) != 0])
+    latest = np.maximum.accumulate(np.where(first, np.arange(n), 0))  # start of the id's rows
+    last_entry = np.maximum.accumulate(came_in)
+    inside = last_entry > latest
+    origins = np.zeros(n, np.int64)
+    origins[by_id] = np.where(inside, by_id[np.maximum(last_entry - 1, 0)] + 1, 0)
+    origins[kinds == 0] = 0
+    return origins
 
 
 def _kinds(source: Any) -> Any:

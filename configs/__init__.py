@@ -56,11 +56,17 @@ _TEXT_PATHS = ("name", "description", "data")
 
 @dataclass(frozen=True)
 class SymbolConfig:
-    """An instrument: currency per tick and shares (or coins) per lot."""
+    """An instrument: currency per tick and shares (or coins) per lot.
+
+    Agents' prices must be multiples of ``price_increment_ticks``, their sizes of
+    ``size_increment_lots``; recorded flow is not bound by either.
+    """
 
     name: str = "SIM"
     tick_size: float = 0.01
     lot_size: float = 1
+    price_increment_ticks: int = 1
+    size_increment_lots: int = 1
 
 
 @dataclass(frozen=True)
@@ -311,7 +317,11 @@ def _read_symbols(raw: Any, data: str | None) -> tuple[SymbolConfig, ...]:
         tick_size = checks.positive(f"{where}.tick_size", keys.get("tick_size", 0.01))
         lot_size = keys.get("lot_size", 1)
         checks.positive(f"{where}.lot_size", lot_size)
-        symbols[name] = SymbolConfig(name, tick_size, lot_size)
+        steps = (
+            checks.integer(f"{where}.{key}", keys.get(key, 1), 1)
+            for key in ("price_increment_ticks", "size_increment_lots")
+        )
+        symbols[name] = SymbolConfig(name, tick_size, lot_size, *steps)
     return tuple(symbols.values())
 
 

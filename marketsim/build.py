@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from marketsim.simulation import Simulation
 
 _MICRO = 1_000_000
+#: Room for an ordinary day, so that growing is the exception.
+_START = {
+    "orders": 1024, "index": 2048, "levels": 512, "outcomes": 1024, "messages": 1024,
+    "events": 1024,
+}  # fmt: skip
 #: Rows of the tape that the block holds before they are taken away.
 _TAPE_ROWS = {"order_rows": 16_384, "trade_rows": 8_192, "delta_rows": 32_768}
 
@@ -34,11 +39,11 @@ def build(
 
     loaded = load_config(config, overrides)
     simulation.config = loaded
+    entries = _entries(loaded, agents)
     simulation.source = data if data is not None else _open(loaded)
     simulation.symbol_configs = _symbols(loaded, simulation.source)
     simulation.symbols = [symbol.name for symbol in simulation.symbol_configs]
     simulation.open_ns, simulation.close_ns = _session(loaded, simulation.source)
-    entries = _entries(loaded, agents)
     simulation.agent_names = [name for name, _, _ in entries]
     simulation.given_agents = [name for name, entry, _ in entries if entry is None]
     simulation.agent_types = [
@@ -90,12 +95,12 @@ def _session(config: Any, source: Tape | None) -> tuple[int, int]:
 def _entries(
     config: Any, agents: Mapping[str, Agent] | Sequence[Agent]
 ) -> list[tuple[str, Any, Any]]:
-    """All agents in the order of their ids: (name, its configuration or None, the given agent)."""
+    """All agents in the order of their ids: (name, configuration or None, agent if it is there)."""
     entries: list[tuple[str, Any, Any]] = []
     for entry in config.agents:
         for number in range(entry.count):
             name = entry.name if entry.count == 1 else f"{entry.name}-{number}"
-            entries.append((name, entry, None))
+            entries.append((name, entry, _built_early(entry)))
     taken = {name for name, _, _ in entries}
     if isinstance(agents, Mapping):
         named = list(agents.items())
@@ -116,11 +121,19 @@ def _entries(
     return entries
 
 
+def _built_early(entry: Any) -> Any:
+    """The agent, or None if it needs the data: a bad parameter is told before data are read."""
+    from marketsim.configs.registry import check_parameters, resolve_agent
+
+    needs = check_parameters(resolve_agent(entry.type), entry.parameters, f"agents.{entry.name}")
+    return None if needs else entry.build()
+
+
 def _make_block(simulation: "Simulation", n_agents: int) -> None:
     config, exchange = simulation.config, simulation.config.exchange
     capacities = dict(_TAPE_ROWS) if config.tape.enabled else {}
     n_books = len(simulation.symbols)
-    market = Market(n_books, n_agents, outcomes=1024, **capacities)
+    market = Market(n_books, n_agents, **_START, rungs=1024 * n_books, **capacities)
     head = market.header
     head["seed"] = simulation.seed
     head["now_ns"] = simulation.start_ns
@@ -134,6 +147,9 @@ def _make_block(simulation: "Simulation", n_agents: int) -> None:
         rate, per_lot = f"{who}_fee_bps", f"{who}_fee_ticks_per_lot"
         head[f"{who}_fee_rate"] = _fee(rate, getattr(exchange, rate), _MICRO // 10_000)
         head[f"{who}_fee_per_lot"] = _fee(per_lot, getattr(exchange, per_lot), _MICRO)
+    for book, symbol in zip(market.view("books"), simulation.symbol_configs, strict=True):
+        book["tick"] = symbol.price_increment_ticks
+        book["lot"] = symbol.size_increment_lots
     simulation._market = market
 
 
@@ -147,7 +163,7 @@ def _fee(field: str, value: float, units: int) -> int:
 
 def _add_agent(simulation: "Simulation", agent: int, name: str, entry: Any, given: Any) -> None:
     market = simulation._market
-    built = given if entry is None else entry.build(tape=simulation.source)
+    built = given if given is not None else entry.build(tape=simulation.source)
     record = market.view("agents")[agent]
     record["inbox_head"] = record["inbox_tail"] = -1
     record["wants"] = 1

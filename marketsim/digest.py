@@ -12,7 +12,17 @@ _SCALARS = (
     "stops_pending", "self_trade", "maker_fee_rate", "taker_fee_rate", "maker_fee_per_lot",
     "taker_fee_per_lot",
 )  # fmt: skip
-_AGENT = ("latency_ns", "delay_ns", "busy_ns", "counter", "cursor", "mark", "kind", "symbol")
+_AGENT = (
+    "latency_ns",
+    "delay_ns",
+    "busy_ns",
+    "counter",
+    "cursor",
+    "mark",
+    "taken_lots",
+    "kind",
+    "symbol",
+)
 _MESSAGE = (
     "kind", "sender", "receiver", "symbol", "order_id", "side", "price_ticks", "size_lots",
     "a", "b", "c", "d", "time_ns",
@@ -30,6 +40,7 @@ def state_bytes(market: Market) -> Iterator[bytes]:
     yield market.view("words")[: int(head["words_count"])].tobytes()
     yield _columns(market.view("books"), ("rows", "halted"))
     yield market.view("subscriptions")[: int(head["subscriptions_count"])].tobytes()
+    yield market.view("feed")["taken_lots"][: int(head["feed_count"])].tobytes()
     messages = market.view("messages")
     queue = market.view("events")[: int(head["events_count"])]
     queue = queue[np.lexsort((queue["key"], queue["time_ns"]))]

@@ -15,6 +15,7 @@ from marketsim.market import (
     ask_for,
     books,
     counters,
+    feed,
     header,
     history,
     messages,
@@ -220,7 +221,12 @@ def settle_fill(m, b, side, row, sequence):
     maker, taker = outcome.agent, outcome.other_agent
     maker_id, taker_id = outcome.order_id, outcome.other_id
     left, hidden, next_shown = outcome.left_lots, outcome.hidden, outcome.next_shown_lots
+    origin = outcome.origin
     add_trade(m, b, sequence, side, price, size, maker_id, taker_id, maker, taker, 0, hidden)
+    if origin > 0 and maker != taker:
+        feed(m, origin - 1).taken_lots += size
+    elif origin < 0 and maker != taker:
+        agents(m, maker).taken_lots += size
     fee = book_fill(m, maker, b, -side, price, size, 1)
     if wants(m, maker):
         tell(m, FILLED, maker, b, maker_id, -side, price, size, left, 1, fee, 0)

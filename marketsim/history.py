@@ -57,6 +57,8 @@ class Counter(IntEnum):
     REVEALS = 40
     REVEALS_SHORT_LOTS = 41
     DUPLICATES = 42
+    PRINTS = 43
+    PRINTED_LOTS = 44
 
 
 MESSAGES_COUNT, REVEALS = int(Counter.MESSAGES), int(Counter.REVEALS)
@@ -65,6 +67,7 @@ LOST, LOST_LOTS = int(Counter.CANCELS_SHORT), int(Counter.CANCELS_SHORT_LOTS)
 SUBSTITUTED, SUBSTITUTED_LOTS = int(Counter.SUBSTITUTED), int(Counter.SUBSTITUTED_LOTS)
 ON_ENTRY, DUPLICATES = int(Counter.ORDERS_TRADED_ON_ENTRY), int(Counter.DUPLICATES)
 REVEALS_SHORT = int(Counter.REVEALS_SHORT_LOTS)
+PRINTS, PRINTED_LOTS = int(Counter.PRINTS), int(Counter.PRINTED_LOTS)
 
 
 @helper
@@ -123,8 +126,28 @@ def take_recorded(m, b, agent, side, price, lots):
 
 
 @helper
+def lots_taken(m, agent, row, most):
+    """What other agents took of a row's order, at most ``most``, each lot told once.
+
+    Of an order that came in out of sight the shares cannot be told: what was taken of revealed
+    liquidity counts for all of them together.
+    """
+    if row.origin > 0:
+        lots = min(feed(m, row.origin - 1).taken_lots, most)
+        feed(m, row.origin - 1).taken_lots -= lots
+        return lots
+    me = agents(m, agent)
+    lots = min(me.taken_lots, most)
+    me.taken_lots -= lots
+    return lots
+
+
+@helper
 def cancel_recorded(m, b, agent, row):
-    """A recorded cancel or reduction: its own order first, then others recorded at the price."""
+    """A recorded cancel or reduction: its own order first, then others recorded at the price.
+
+    Others stand in where matching took this order instead of another one.
+    """
     add_row(m, b, row.kind, row.order_id, agent, row.side, row.price_ticks, row.size_lots, 0, 0)
     left = row.size_lots
     slot = index_find(m, row.order_id)
@@ -135,17 +158,18 @@ def cancel_recorded(m, b, agent, row):
             left -= taken
             take_lots(m, b, slot, taken)
     if left > 0:
-        missing = take_recorded(m, b, agent, row.side, row.price_ticks, left)
-        if missing < left and slot >= 0:
+        taken = lots_taken(m, agent, row, left)
+        missing = take_recorded(m, b, agent, row.side, row.price_ticks, left - taken)
+        if row.origin > 0 and missing < left - taken:
             count(m, SUBSTITUTED, 1)
-            count(m, SUBSTITUTED_LOTS, left - missing)
-        if missing > 0:
+            count(m, SUBSTITUTED_LOTS, left - taken - missing)
+        if missing + taken > 0:
             count(m, LOST, 1)
-            count(m, LOST_LOTS, missing)
+            count(m, LOST_LOTS, missing + taken)
 
 
 @helper
-def enter_recorded(m, b, agent, order_id, side, price, size, hidden, flags):
+def enter_recorded(m, b, agent, order_id, side, price, size, hidden, flags, origin):
     """A recorded order, or liquidity that came into view; its row is written already."""
     book = books(m, b)
     volume, last = book.volume_lots, book.last_ticks
@@ -156,6 +180,9 @@ def enter_recorded(m, b, agent, order_id, side, price, size, hidden, flags):
         display = size - hidden
     filled = place(m, b, order_id, agent, side, price, size, display, flags)
     settle_outcomes(m, b, side, volume, last)
+    slot = index_find(m, order_id)
+    if slot >= 0 and orders(m, slot).agent == agent:
+        orders(m, slot).origin = origin
     if has_feeds(m):
         tell_resting(m, b, order_id)
     return filled
@@ -195,20 +222,20 @@ def play_message(m, b, agent, row):
             count(m, DUPLICATES, 1)
         hidden = row.hidden_lots
         add_row(m, b, ROW_LIMIT, order_id, agent, side, price, size, hidden, 0)
-        if enter_recorded(m, b, agent, order_id, side, price, size, hidden, 0) > 0:
+        if enter_recorded(m, b, agent, order_id, side, price, size, hidden, 0, row.origin) > 0:
             count(m, ON_ENTRY, 1)
     elif kind == ROW_CANCEL or kind == ROW_REDUCE:
         cancel_recorded(m, b, agent, row)
     elif kind == ROW_EXECUTION:
         add_row(m, b, kind, row.order_id, agent, side, price, size, 0, 0)
-        filled = enter_recorded(m, b, agent, 0, -side, price, size, 0, IOC)
+        filled = enter_recorded(m, b, agent, 0, -side, price, size, 0, IOC, 0)
         if filled < size:
             count(m, SHORT, 1)
             count(m, SHORT_LOTS, size - filled)
     elif kind == ROW_MARKET:
         add_row(m, b, kind, row.order_id, agent, side, price, size, 0, 0)
         flags = IOC if price != 0 else MARKET
-        enter_recorded(m, b, agent, row.order_id, side, price, size, 0, flags)
+        enter_recorded(m, b, agent, row.order_id, side, price, size, 0, flags, 0)
     elif kind == ROW_REPLACE:
         replace_recorded(m, b, agent, row)
     else:
@@ -220,6 +247,8 @@ def play_message(m, b, agent, row):
             hidden = 1 if kind == ROW_HIDDEN else 0
             maker_id = row.order_id
             sequence = books(m, b).rows - 1
+            count(m, PRINTS, 1)
+            count(m, PRINTED_LOTS, size)
             add_trade(m, b, sequence, aggressor, price, size, maker_id, 0, -1, -1, subticks, hidden)
             if has_feeds(m):
                 feed_event(m, TRADES, b, 0, 0, aggressor, price, size)
@@ -233,7 +262,8 @@ def play_reveal(m, b, agent, row):
     """A level that changed out of sight: add, or take away, what the messages do not explain."""
     count(m, REVEALS, 1)
     if row.size_lots > 0:
-        enter_recorded(m, b, agent, new_id(m), row.side, row.price_ticks, row.size_lots, 0, 0)
+        side, price, size = row.side, row.price_ticks, row.size_lots
+        enter_recorded(m, b, agent, new_id(m), side, price, size, 0, 0, -1)
     else:
         missing = take_recorded(m, b, agent, row.side, row.price_ticks, -row.size_lots)
         count(m, REVEALS_SHORT, missing)

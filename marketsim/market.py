@@ -24,10 +24,12 @@ def _record(*fields: str, small: tuple[str, ...] = ()) -> np.dtype[Any]:
     return np.dtype(names, align=True)
 
 
-#: A live order. ``size_lots`` is what can be hit now: an iceberg's shown part, all of a hidden one.
+#: A live order. ``origin`` is the feed's row + 1 of a recorded one, -1 of
+#: one that came into view, 0 of all others.
+#: ``size_lots`` is what can be hit now: an iceberg's shown part, all of a hidden one.
 ORDER = _record(
     "order_id", "price_ticks", "size_lots", "reserve_lots", "display_lots", "stop_ticks",
-    small=("prev", "next", "level", "agent", "flags", "side", "symbol"),
+    small=("prev", "next", "level", "agent", "flags", "side", "symbol", "origin"),
 )  # fmt: skip
 #: A price level, or the pending stops at one stop price. Hidden orders queue behind the visible.
 LEVEL = _record(
@@ -51,7 +53,7 @@ INDEX = _record("key", "slot")
 #: maker, what it showed.
 OUTCOME = _record(
     "order_id", "other_id", "price_ticks", "size_lots", "left_lots", "next_shown_lots",
-    small=("kind", "agent", "other_agent", "hidden"),
+    small=("kind", "agent", "other_agent", "hidden", "origin"),
 )  # fmt: skip
 #: A message on its way, or waiting in an agent's inbox. ``a`` to ``h`` mean what its kind says.
 MESSAGE = _record(
@@ -61,9 +63,10 @@ MESSAGE = _record(
 #: An entry of the event queue: time, then ``sequence << SLOT_BITS | message slot``.
 EVENT = _record("time_ns", "key")
 #: An agent. ``kind`` 0 is Python, others index ``kinds``. ``counter`` is its random stream's; a
-#: compiled agent's own records start at ``state``; ``cursor`` and ``mark`` are its to use.
+#: compiled agent's records start at ``state``; ``cursor``, ``mark``, ``taken_lots`` are its own.
 AGENT = _record(
     "latency_ns", "delay_ns", "busy_ns", "counter", "state", "state_size", "cursor", "mark",
+    "taken_lots",
     small=("kind", "inbox_head", "inbox_tail", "wants", "symbol"),
 )  # fmt: skip
 #: Compiled agents' code: address of ``wake(m, agent, message)``.
@@ -79,8 +82,12 @@ SUBSCRIPTION = _record("agent", "symbol", "feed", "levels", "last")
 #: ``side`` 0 is a trade: volume and last price before it.
 HISTORY = _record("time_ns", "price_ticks", "old_lots", small=("symbol", "side"))
 #: A row of recorded flow that a replay agent plays back; ``kind`` 0 is a reveal of signed size.
-FEED = _record("time_ns", "order_id", "price_ticks", "size_lots", "hidden_lots",
-               small=("price_subticks", "kind", "side", "reveals"))  # fmt: skip
+#: ``origin``: row + 1 in which its order came in, 0 if that was out of sight; ``taken_lots``: what
+#: other agents took of the order that came in with this row.
+FEED = _record(
+    "time_ns", "order_id", "price_ticks", "size_lots", "hidden_lots", "taken_lots",
+    small=("price_subticks", "kind", "side", "reveals", "origin"),
+)  # fmt: skip
 #: A level, while a past view of the book is put together.
 SCRATCH = _record("price_ticks", "size_lots")
 #: A word of a compiled agent's own state, or a counter.
@@ -358,7 +365,8 @@ class Market:
             elif pool == "history":
                 _move_ring(source, target, int(self.header["history_count"]))
             elif pool != "index" or len(source) == len(target):
-                target[: len(source)] = source
+                # As bytes: NumPy copies records field by field.
+                target.view(np.uint8)[: source.nbytes] = source.view(np.uint8)
             else:
                 self._reindex(source, target)
 

@@ -71,6 +71,7 @@ def emit(m, kind, order_id, other_id, price, size, agent, other_agent, left, hid
     row.other_agent = other_agent
     row.left_lots = left
     row.next_shown_lots = 0
+    row.origin = 0
     row.hidden = hidden
 
 
@@ -290,6 +291,7 @@ def match(m, b, order_id, agent, side, price, size, flags):
                 left,
                 hidden,
             )
+            outcomes(m, h.outcomes_count - 1).origin = maker.origin
             book.trades += 1
             if maker.size_lots == 0:
                 maker_reduced(m, b, level_slot, slot)
@@ -363,6 +365,7 @@ def rest(m, b, ladder_kind, order_id, agent, side, price, at_price, size, displa
     order.display_lots = display
     order.stop_ticks = at_price
     order.symbol = b
+    order.origin = 0
     shown = size
     if display > 0 and ladder_kind <= ASKS:
         shown = min(display, size)

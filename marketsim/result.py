@@ -50,7 +50,8 @@ class Run:
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for number, (symbol, tape) in enumerate(self.tapes.items()):
+            tapes = self.tapes if self.config.tape.enabled else {}
+            for number, (symbol, tape) in enumerate(tapes.items()):
                 target = folder / ("tape" if number == 0 else f"tape-{symbol}")
                 if not (target / "manifest.json").exists():
                     tape.save(target)

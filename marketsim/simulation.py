@@ -18,7 +18,7 @@ import numpy as np
 
 from marketsim.agent import Agent, CompiledAgent, Handle, Mailman
 from marketsim.book import _digest
-from marketsim.clock import parse_time
+from marketsim.clock import format_time, parse_time
 from marketsim.errors import ConfigError, StateError
 from marketsim.kernel import BUDGET, DONE, EMPTY_TAPE, GROW, PYTHON, calls, send_close
 from marketsim.market import Market
@@ -158,7 +158,9 @@ class Simulation:
         """
         until_ns = self.close_ns if until is None else parse_time(until, "until")
         if until_ns < self.now_ns:
-            raise ConfigError(f"until must not be before now ({self.now_ns}), was {until_ns}")
+            raise ConfigError(
+                f"until must not be before {format_time(self.now_ns)}, was {format_time(until_ns)}"
+            )
         started = time.perf_counter()
         try:
             with self._interruptible():

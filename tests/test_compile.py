@@ -1,4 +1,4 @@
-"""The cache of compiled code: never stale, used when it is fresh, and no obstacle when it is not."""
+"""The cache of compiled code: never stale, used when fresh, and no obstacle when damaged."""
 
 import os
 import shutil

@@ -181,7 +181,6 @@ def test_depth_is_told_when_a_watched_level_changes(noise_type: str) -> None:
     simulation.run(CLOSE - 1)
     data, book = feeds_of(simulation, 4), simulation.tape.book
     row_of = {int(time_ns): row for row, time_ns in enumerate(book.time_ns)}
-    changes = 0
     for side in ("bid", "ask"):
         price, lots = getattr(book, f"{side}_price_ticks"), getattr(book, f"{side}_size_lots")
         for _, told in data:
@@ -190,8 +189,8 @@ def test_depth_is_told_when_a_watched_level_changes(noise_type: str) -> None:
             assert seen is not None and seen.shape == (2, 2)
             assert seen[:, 0].tolist() == price[row, :2].tolist()
             assert seen[:, 1].tolist() == lots[row, :2].tolist()
-    state = np.concatenate([book.bid_price_ticks[:, :2], book.bid_size_lots[:, :2],
-                            book.ask_price_ticks[:, :2], book.ask_size_lots[:, :2]], axis=1)  # fmt: skip
+    names = [f"{side}_{what}" for side in ("bid", "ask") for what in ("price_ticks", "size_lots")]
+    state = np.concatenate([getattr(book, name)[:, :2] for name in names], axis=1)
     changes = 1 + int((state[1:] != state[:-1]).any(axis=1).sum())
     assert abs(len(data) - changes) <= changes // 50  # rows of one event are one change
 
