@@ -78,7 +78,7 @@ class Tape:
     ) -> None:
         if book is not None and deltas is not None:
             raise DataError("tape: book and deltas exclude each other")
-        self._source: TapeReader | None = None
+        self._source: TapeReader | _Pieces | None = None
         self._tables = {
             "orders": _as_table("orders", orders),
             "trades": _as_table("trades", trades),
@@ -128,7 +128,7 @@ class Tape:
         return cls._from_reader(TapeReader(Path(folder)))
 
     @classmethod
-    def _from_reader(cls, reader: TapeReader) -> "Tape":
+    def _from_reader(cls, reader: "TapeReader | _Pieces") -> "Tape":
         tape = cls.__new__(cls)
         tape._source = reader
         tape._tables = {}
@@ -168,7 +168,7 @@ class Tape:
         """Book after each row of orders, ``meta["levels"]`` levels; computed once."""
         if self._book is None:
             if self.book_form == "book":
-                assert self._source is not None
+                assert isinstance(self._source, TapeReader)
                 self._book = self._source.book()
             elif self.book_form == "deltas":
                 from marketsim.tape_book import rebuild
@@ -266,7 +266,7 @@ class Tape:
         for name in _ALWAYS:
             digest.add(name, self._chunks(name))
         if self.book_form == "book":
-            if self._book is None and self._source is not None:
+            if self._book is None and isinstance(self._source, TapeReader):
                 digest.add("book", (book.columns() for book in self._source.book_chunks()))
             else:
                 digest.add("book", [self.book.columns()])
@@ -326,6 +326,26 @@ def _opening(name: str, levels: NDArray[np.int64], time_ns: int) -> Table:
     return Table(name, columns)
 
 
+class _Pieces:
+    """Rows in memory as a simulation gave them; read like a tape on disk, so only when needed."""
+
+    book_form = "deltas"
+
+    def __init__(self, pieces: Mapping[str, list[Any]], meta: Mapping[str, Any]) -> None:
+        self._pieces = {name: list(kept) for name, kept in pieces.items()}
+        self.meta = dict(meta)
+
+    @property
+    def rows(self) -> int:
+        """Rows of orders."""
+        return sum(len(piece["sequence"]) for piece in self._pieces["orders"])
+
+    def chunks(self, name: str) -> Iterator[Table]:
+        """One table after the other."""
+        for piece in self._pieces[name]:
+            yield Table(name, piece)
+
+
 class MemoryTape:
     """Takes a simulation's rows and keeps them in memory.
 
@@ -333,21 +353,23 @@ class MemoryTape:
     """
 
     def __init__(self) -> None:
-        self._pieces: dict[str, list[Table]] = {"orders": [], "trades": [], "deltas": []}
+        self._pieces: dict[str, list[Any]] = {"orders": [], "trades": [], "deltas": []}
 
     def append(self, orders: Columns, trades: Columns, deltas: Columns) -> None:
         """Add rows; further columns of the arrays are ignored."""
         for name, rows in (("orders", orders), ("trades", trades), ("deltas", deltas)):
+            if isinstance(rows, np.ndarray):
+                if len(rows):  # bytes: NumPy copies records field by field
+                    self._pieces[name].append(np.frombuffer(rows.tobytes(), rows.dtype))
+                continue
             table = Table(name, rows)
             if table.size:
                 self._pieces[name].append(table.take(np.arange(table.size)))
 
     def finish(self, meta: Mapping[str, Any], reveals: Columns | None = None) -> Tape:
-        """Tape of all rows so far."""
-        tables = {name: Table.join(name, pieces) for name, pieces in self._pieces.items()}
-        return Tape(
-            tables["orders"], tables["trades"], meta, reveals=reveals, deltas=tables["deltas"]
-        )
+        """Tape of all rows so far; its columns are made when they are first asked for."""
+        pieces = {**self._pieces, "reveals": [_as_table("reveals", reveals)]}
+        return Tape._from_reader(_Pieces(pieces, {**_META, "levels": 10, **meta}))
 
     def fork(self) -> "MemoryTape":
         """A tape with the same rows that goes its own way; rows are shared, never changed."""
