@@ -436,7 +436,8 @@ def handle_change(m, slot):
     order_slot = index_find(m, order_id)
     reason = change_refusal(m, slot, order_slot)
     if reason:
-        reject(m, CHANGE_REJECTED, agent, message.symbol, order_id, reason)
+        b = orders(m, order_slot).symbol if order_slot >= 0 else message.symbol
+        reject(m, CHANGE_REJECTED, agent, b, order_id, reason)
         return
     b = orders(m, order_slot).symbol
     if message.kind == REPLACE:

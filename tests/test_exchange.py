@@ -55,16 +55,12 @@ def line(what: Fill | OrderUpdate) -> str:
     return f"{what.status} {what.order_id}:{size}{reason}"
 
 
-def play(
-    *steps: tuple[str, Act], prepare: Callable[[Simulation], None] | None = None, **config: Any
-) -> Simulation:
+def play(*steps: tuple[str, Act], **config: Any) -> Simulation:
     """One step a second; agents by their names. Order ids count from 1 in the order of sending."""
     names = sorted({name for name, _ in steps})
     times = [(name, OPEN + (i + 1) * SECOND, act) for i, (name, act) in enumerate(steps)]
     agents = {name: Script([(t, act) for who, t, act in times if who == name]) for name in names}
     simulation = Simulation(config, agents=agents)
-    if prepare is not None:
-        prepare(simulation)
     simulation.run(OPEN + (len(steps) + 1) * SECOND)
     return simulation
 
@@ -211,9 +207,7 @@ def test_a_replacement_can_take() -> None:
     assert s.tape.trades["sequence"].tolist() == [2]
 
 
-def five(s: Simulation) -> None:
-    s._market.view("books")["tick"] = 5
-    s._market.view("books")["lot"] = 10
+FIVE = [{"name": "SIM", "price_increment_ticks": 5, "size_increment_lots": 10}]
 
 
 def halt(m: Handle) -> None:
@@ -241,7 +235,7 @@ CHANGES: list[tuple[Act, str]] = [
 def test_changes_that_are_refused(change: Act, reason: str) -> None:
     s = play(
         ("a", sell(10, 105)), ("b", buy(10, 100, post_only=True)), ("b", buy(10, stop=200)),
-        ("b", change), prepare=five,
+        ("b", change), symbols=FIVE,
     )  # fmt: skip
     assert len(said(s, "b")) == 1 and said(s, "b")[0].startswith("change_rejected")
     assert said(s, "b")[0].endswith(reason)
@@ -271,7 +265,7 @@ ORDERS: list[tuple[Act, str]] = [
 
 @pytest.mark.parametrize("order, reason", ORDERS)
 def test_orders_that_are_refused(order: Act, reason: str) -> None:
-    s = play(("a", sell(10, 105)), ("b", order), prepare=five)
+    s = play(("a", sell(10, 105)), ("b", order), symbols=FIVE)
     assert said(s, "b") == [f"rejected 2: {reason}"]
     assert agent(s, "b").known[-1] == (0, 0, {})
     assert len(s.tape) == 1 and s.run(s.now_ns).summary["rejects"] == {reason.lower(): 1}
@@ -281,7 +275,7 @@ def test_a_market_order_has_no_tick_and_a_cancel_works_in_a_halt() -> None:
     s = play(
         ("a", sell(10, 105)), ("b", buy(10, 100)), ("b", buy(10)), ("b", halt), ("b", buy(10, 100)),
         ("b", lambda m: m.replace(2, limit=100, size=20)), ("b", lambda m: m.cancel(2)),
-        prepare=five,
+        symbols=FIVE,
     )  # fmt: skip
     assert said(s, "b") == [
         "took 3: 10@105 left 0", "rejected 4: HALTED", "change_rejected 2: HALTED",

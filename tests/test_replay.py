@@ -283,6 +283,42 @@ def test_halts_hidden_executions_and_crosses() -> None:
     assert shorts(run) == {}
 
 
+class Once(Agent):
+    """Buys some lots in the middle of the recorded rows."""
+
+    def on_start(self, market: Handle) -> None:
+        market.wake_at(OPEN + 15_000_000)
+
+    def on_wakeup(self, market: Handle) -> None:
+        market.buy(10)
+
+
+def test_nobody_else_leaves_for_an_order_that_an_agent_took() -> None:
+    """Two orders rest, an agent takes the first; its recorded cancel must not hit the second."""
+    rows = [
+        (0, 1, 1, -1, 102, 10), (10, 1, 2, -1, 102, 10), (20, 3, 1, -1, 102, 10),
+        (30, 3, 2, -1, 102, 10),
+    ]  # fmt: skip
+    run = replayed(hand_made(rows), agents=[Once()])
+    assert run.tape.book.ask_size_lots[:, 0].tolist() == [10, 20, 10, 10, 0]
+    history = run.summary["history"]
+    assert (history["cancels_short"], history["cancels_short_lots"]) == (1, 10)
+    assert history["substituted"] == 0
+
+
+def test_an_order_that_matching_spared_stands_in_for_the_one_it_took() -> None:
+    """The recording executes the second in line; ours the first, whose cancel the second bears."""
+    rows = [
+        (0, 1, 1, -1, 102, 10), (10, 1, 2, -1, 102, 10), (20, 4, 2, -1, 102, 10),
+        (30, 3, 1, -1, 102, 10),
+    ]  # fmt: skip
+    run = replayed(hand_made(rows))
+    assert run.tape.book.ask_size_lots[:, 0].tolist() == [10, 20, 10, 0]
+    history = run.summary["history"]
+    assert (history["substituted"], history["substituted_lots"]) == (1, 10)
+    assert shorts(run) == {}
+
+
 def test_a_tape_that_cannot_be_replayed_is_named() -> None:
     with pytest.raises(DataError, match="no rows of orders"):
         replayed(hand_made([]))
