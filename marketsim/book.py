@@ -34,10 +34,10 @@ from marketsim.matching import (
     reduce,
     remove_order,
     replace,
-    room,
     submit,
     trigger,
 )
+from marketsim.room import room
 
 GROW, RESUME = -(1 << 62), -(1 << 62) + 1  # results that ask for a larger block
 _LIMIT, _MARKET, _CANCEL = int(OrderKind.LIMIT), int(OrderKind.MARKET), int(OrderKind.CANCEL)

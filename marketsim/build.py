@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from marketsim.agent import Agent, CompiledAgent, Handle
+from marketsim.agent import Agent, CompiledAgent
 from marketsim.errors import ConfigError
+from marketsim.handle import Handle
 from marketsim.market import Market
 from marketsim.tape import Tape
 

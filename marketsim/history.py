@@ -11,15 +11,16 @@ from enum import IntEnum
 from marketsim.codes import Flag, OrderKind
 from marketsim.compile import helper
 from marketsim.events import message_room
-from marketsim.exchange import (
-    HIDDEN,
+from marketsim.exchange import HIDDEN, ROW_MARKET, ROW_REPLACE, replace_order, tell_resting
+from marketsim.ladder import find_level, index_find
+from marketsim.market import agents, books, counters, feed, header, levels, messages, orders
+from marketsim.matching import MARKET, place, reduce
+from marketsim.settlement import (
     L3,
     ROW_CANCEL,
     ROW_EXECUTION,
     ROW_LIMIT,
-    ROW_MARKET,
     ROW_REDUCE,
-    ROW_REPLACE,
     TRADES,
     add_row,
     add_trade,
@@ -28,14 +29,9 @@ from marketsim.exchange import (
     feed_event,
     has_feeds,
     history_room,
-    replace_order,
     settle_outcomes,
     tape_room,
-    tell_resting,
 )
-from marketsim.ladder import find_level, index_find
-from marketsim.market import agents, books, counters, feed, header, levels, messages, orders
-from marketsim.matching import MARKET, place, reduce
 
 ROW_HIDDEN, ROW_CROSS = int(OrderKind.HIDDEN_EXECUTION), int(OrderKind.CROSS)
 ROW_HALT = int(OrderKind.HALT)

@@ -24,12 +24,8 @@ from marketsim.events import (
     wake_at,
 )
 from marketsim.exchange import (
-    CLOSE,
-    FILLED,
     ORDER,
-    TAPE_FULL,
     enter_request,
-    event_room,
     expire_day_orders,
     handle_change,
     handle_order,
@@ -47,10 +43,12 @@ from marketsim.market import (
     orders,
 )
 from marketsim.market_data import view_touch, view_trades
+from marketsim.settlement import FILLED, TAPE_FULL, event_room
 
 #: What :func:`advance` returns.
 DONE, PYTHON, GROW, EMPTY_TAPE, BUDGET = 701, 702, 703, 704, 705
 FEED, REPLACE = int(Message.FEED), int(Message.REPLACE)
+CLOSE = int(Message.CLOSE)
 #: :func:`send_order` and :func:`send_change` return this when the block must grow first.
 NO_ROOM = -1
 

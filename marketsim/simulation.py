@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from marketsim.agent import Agent, CompiledAgent, Handle, Mailman
+from marketsim.agent import Agent, CompiledAgent
 from marketsim.book import _digest
 from marketsim.clock import format_time, parse_time
 from marketsim.errors import ConfigError, StateError
+from marketsim.handle import Handle
 from marketsim.kernel import BUDGET, DONE, EMPTY_TAPE, GROW, PYTHON, calls, send_close
+from marketsim.mail import Mailman
 from marketsim.market import Market
 from marketsim.recorder import Recorder
 from marketsim.result import Run, make_run

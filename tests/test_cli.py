@@ -233,7 +233,7 @@ def test_ctrl_c_from_the_keyboard_while_a_day_runs() -> None:
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     tape = Path("runs/demo-seed0/tape")
     deadline_s = time.monotonic() + 120
-    while not tape.exists() and running.poll() is None and time.monotonic() < deadline_s:
+    while not (tape / "manifest.json").exists() and running.poll() is None and time.monotonic() < deadline_s:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
