@@ -232,8 +232,9 @@ def test_ctrl_c_from_the_keyboard_while_a_day_runs() -> None:
     command = [sys.executable, "-m", "marketsim.cli", "run"]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     tape = Path("runs/demo-seed0/tape")
+    started = tape / "manifest.json"
     deadline_s = time.monotonic() + 120
-    while not (tape / "manifest.json").exists() and running.poll() is None and time.monotonic() < deadline_s:
+    while not started.exists() and running.poll() is None and time.monotonic() < deadline_s:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
