@@ -32,8 +32,10 @@ def _wake(m, agent, slot):
 class ReplayAgent(CompiledAgent):
     """Plays a tape back: every row at its own time, reveals where they belong.
 
-    The tape is a source's (LOBSTER) or a simulation's. What a row can no longer do because another
-    agent took the liquidity is counted in the run's summary under ``history``.
+    The tape is a source's (LOBSTER) or a simulation's; of the latter, cancels that found nothing
+    and prevented self-trades do not replay as they were: the whole flow is one agent here. What
+    a row can no longer do because another agent took the liquidity is counted in the run's summary
+    under ``history``.
 
     Parameters
     ----------

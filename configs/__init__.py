@@ -50,6 +50,11 @@ __all__ = [
 DEFAULT_OPEN = "09:30"
 DEFAULT_CLOSE = "16:00"
 
+#: A day; longer latencies and delays would never arrive.
+MAX_DELAY_NS = 86_400_000_000_000
+#: Basis points, or ticks a lot: all of the price is the most that a fee can take.
+MAX_FEE = 10_000
+
 #: Overrides of these are taken as they are: a file may be called ``12`` or ``a: b``.
 _TEXT_PATHS = ("name", "description", "data")
 
@@ -349,6 +354,9 @@ def _read_exchange(raw: dict[str, Any]) -> ExchangeConfig:
     modes = {mode.name.lower(): mode for mode in SelfTrade}
     mode = checks.choice("exchange.self_trade", raw.pop("self_trade", "allow"), modes)
     fees = {key: checks.number(f"exchange.{key}", value) for key, value in raw.items()}
+    for key, value in fees.items():
+        if abs(value) > MAX_FEE:
+            raise ConfigError(f"exchange.{key} must be within ±{MAX_FEE:,}, was {value:g}")
     return ExchangeConfig(self_trade=modes[mode], **fees)
 
 
@@ -384,9 +392,11 @@ def _read_agent(name: str, raw: Any, symbols: tuple[SymbolConfig, ...]) -> Agent
         name=name,
         type=keys["type"],
         symbol=symbol,
-        latency_ns=checks.integer(f"{where}.latency_ns", keys.get("latency_ns", 0), 0),
+        latency_ns=checks.integer(
+            f"{where}.latency_ns", keys.get("latency_ns", 0), 0, MAX_DELAY_NS
+        ),
         computation_delay_ns=checks.integer(
-            f"{where}.computation_delay_ns", keys.get("computation_delay_ns", 0), 0
+            f"{where}.computation_delay_ns", keys.get("computation_delay_ns", 0), 0, MAX_DELAY_NS
         ),
         count=checks.integer(f"{where}.count", keys.get("count", 1), 1),
         parameters=parameters,

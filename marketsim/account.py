@@ -29,10 +29,11 @@ def book_fill(m, agent, symbol, side, price, lots, maker):
     h = header(m)
     account = accounts(m, account_of(m, agent, symbol))
     notional = price * lots
+    worth = abs(notional)
     if maker:
-        fee = notional * h.maker_fee_rate + lots * h.maker_fee_per_lot
+        fee = worth * h.maker_fee_rate + lots * h.maker_fee_per_lot
     else:
-        fee = notional * h.taker_fee_rate + lots * h.taker_fee_per_lot
+        fee = worth * h.taker_fee_rate + lots * h.taker_fee_per_lot
     account.fees_micro += fee
     account.trades += 1
     account.cash -= side * notional
@@ -64,7 +65,7 @@ def fill_reached(m, agent, symbol, side, price, lots):
 def account_table(
     market: "Market", agents: list[str], symbols: list[str], marks: list[int | None]
 ) -> "pd.DataFrame":
-    """Accounts of all agents that traded or hold anything, marked to market.
+    """Accounts of all agents in all symbols, marked to market.
 
     Parameters
     ----------

@@ -63,7 +63,8 @@ class Data(NamedTuple):
     """A message of a subscribed feed; fields that its feed does not have are None.
 
     L1 has ``bid``, ``ask`` as (price [ticks], size [lots]) or None for an empty side. L2 has
-    ``bids``, ``asks``: int64[levels, 2] – price, size; empty rows 0. L3 has ``kind`` (LIMIT,
+    ``bids``, ``asks``: int64[levels, 2] – price, size; empty rows 0, as they are known when the
+    message is delivered: the last change of an instant is in them. L3 has ``kind`` (LIMIT,
     EXECUTION, CANCEL, REDUCE: visible lots that join or leave; REPLACE: visible lots that leave,
     the new order follows as LIMIT), ``order_id``, ``side``, ``price_ticks``, ``size_lots``. TRADES
     has ``side`` (the aggressor's; None for a cross), ``price_ticks``, ``size_lots``.

@@ -27,6 +27,7 @@ from marketsim.matching import (
     BAD_FLAGS,
     MARKET,
     MAX_PRICE,
+    MAX_SIZE,
     PRICE,
     SIZE,
     UNKNOWN_ORDER,
@@ -77,7 +78,7 @@ def enter(m, order_id, agent, side, price, size, display, stop, flags):
 @helper
 def change(m, kind, order_id, price, size):
     """Cancel, reduce or replace."""
-    if kind != _CANCEL and size < 1:
+    if kind != _CANCEL and (size < 1 or size > MAX_SIZE):
         return SIZE
     if kind == _REPLACE and (price > MAX_PRICE or price < -MAX_PRICE):
         return PRICE
@@ -208,9 +209,14 @@ def _depth(m, b, ladder, out):
     return depth_of(m, b, ladder, out)
 
 
+def _fits(value: Any) -> bool:
+    """Whether a value is an integer of 64 bits."""
+    return isinstance(value, int | np.integer) and -(1 << 63) <= int(value) < 1 << 63
+
+
 def _not_integers(order_id: Any, side: Any, price: Any, size: Any) -> OrderError:
     return OrderError(
-        f"order id, side, price and size must be integers,"
+        f"order id, side, price and size must be 64-bit integers,"
         f" were {order_id!r}, {side!r}, {price!r}, {size!r}"
     )
 
@@ -244,7 +250,7 @@ class Book:
             result: int = self._plain(
                 self._m, order_id | 0, side | 0, price_ticks | 0, size_lots | 0, 0
             )
-        except TypeError:
+        except (TypeError, OverflowError):
             raise _not_integers(order_id, side, price_ticks, size_lots) from None
         if result <= RESUME:
             result = self._grown(result, _plain, order_id, side, price_ticks, size_lots, 0)
@@ -254,7 +260,7 @@ class Book:
         """Plain market order; what finds no counterpart is dropped."""
         try:
             result: int = self._plain(self._m, order_id | 0, side | 0, 0, size_lots | 0, MARKET)
-        except TypeError:
+        except (TypeError, OverflowError):
             raise _not_integers(order_id, side, 0, size_lots) from None
         if result <= RESUME:
             result = self._grown(result, _plain, order_id, side, 0, size_lots, MARKET)
@@ -282,8 +288,10 @@ class Book:
         agent_id : owner, for self-trade prevention; -1 owns nothing.
         """
         order = (order_id, agent_id, side, price_ticks, size_lots, display_lots, stop_ticks)
-        if not all(isinstance(value, int | np.integer) for value in order):
-            raise OrderError(f"submit: ids, prices and sizes must be integers, were {order}")
+        if not all(_fits(value) for value in order) or not -1 <= agent_id < 1 << 31:
+            raise OrderError(f"submit: ids, prices and sizes must be 64-bit integers, were {order}")
+        if not 0 <= int(flags) < 1 << 31:
+            raise OrderError(f"flags must be a Flag and a SelfTrade mode, were {flags!r}")
         result: int = _submit(self._m, *order, int(flags))
         if result <= RESUME:
             result = self._grown(result, _submit, *order, int(flags))
@@ -293,20 +301,20 @@ class Book:
         """Take a resting order or pending stop out."""
         try:
             result: int = self._cancel(self._m, order_id | 0)
-        except TypeError:
+        except (TypeError, OverflowError):
             raise _not_integers(order_id, 1, 0, 0) from None
         return result
 
     def reduce(self, order_id: int, size_lots: int) -> int:
         """Take lots off an order, which keeps its place; all of them is a cancel."""
-        if not isinstance(size_lots, int | np.integer):
+        if not (_fits(order_id) and _fits(size_lots)):
             raise _not_integers(order_id, 1, 0, size_lots)
         result: int = _change(self._m, _REDUCE, order_id, 0, size_lots)
         return result
 
     def replace(self, order_id: int, price_ticks: int, size_lots: int) -> int:
         """New price and size; keeps its place only at the same price with no larger size."""
-        if not all(isinstance(value, int | np.integer) for value in (price_ticks, size_lots)):
+        if not all(_fits(value) for value in (order_id, price_ticks, size_lots)):
             raise _not_integers(order_id, 1, price_ticks, size_lots)
         result: int = _change(self._m, _REPLACE, order_id, price_ticks, size_lots)
         if result <= RESUME:
@@ -346,6 +354,8 @@ class Book:
             raise OrderError(f"apply: columns must be arrays of one length, were {shapes}")
         if not all(np.issubdtype(column.dtype, np.integer) for column in columns):
             raise OrderError(f"apply: columns must be integers, were {[c.dtype for c in columns]}")
+        if any(len(column) and column.max() >= 1 << 63 for column in columns):
+            raise OrderError("apply: columns must be 64-bit integers, a value was 2**63 or more")
         rows = [np.ascontiguousarray(column, np.int64) for column in columns]
         results = np.empty(len(rows[0]), np.int64)
         at = 0
@@ -427,6 +437,8 @@ class Book:
 
     def depth(self, levels: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Bids, asks: int64[levels, 2] – price [ticks], visible size [lots]; empty rows are 0."""
+        if not isinstance(levels, int | np.integer) or levels < 0:
+            raise OrderError(f"levels must be an integer >= 0, was {levels!r}")
         bids, asks = np.zeros((levels, 2), np.int64), np.zeros((levels, 2), np.int64)
         _depth(self._m, 0, BIDS, bids)
         _depth(self._m, 0, ASKS, asks)

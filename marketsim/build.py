@@ -54,6 +54,10 @@ def build(
     if simulation.source is not None and len(simulation.source):
         first = min(first, int(simulation.source.orders["time_ns"][0]))
     simulation.start_ns = first
+    replays = [(e.symbol, n) for n, e, _ in entries if e is not None and e.type == "replay"]
+    for symbol, name in replays:
+        if [other for other, _ in replays].count(symbol) > 1:
+            raise ConfigError(f"agents.{name}: only one replay agent can play a symbol's data")
     _make_block(simulation, len(entries))
     for agent, (name, entry, given) in enumerate(entries):
         _add_agent(simulation, agent, name, entry, given)

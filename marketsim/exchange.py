@@ -64,6 +64,7 @@ HALTED, NOT_OWNER = int(Reject.HALTED), int(Reject.NOT_OWNER)
 UNKNOWN_ORDER, SIZE, FLAGS = int(Reject.UNKNOWN_ORDER), int(Reject.SIZE), int(Reject.FLAGS)
 WOULD_TAKE, NOT_FILLABLE = int(Reject.WOULD_TAKE), int(Reject.NOT_FILLABLE)
 REJECTS = 100  # counters hold the number of rejects of each reason from here: Reject - REJECTS
+MAX_NOTIONAL = 1 << 56  # tick·lots of one order: sums of many still fit into 64 bits
 
 
 @helper
@@ -93,6 +94,8 @@ def refusal(m, b, agent, side, price, size, display, stop, flags):
     if bad:
         return -bad
     book = books(m, b)
+    if not flags & MARKET and abs(price) > MAX_NOTIONAL // size:
+        return SIZE
     if not flags & MARKET and price % book.tick != 0:
         return TICK
     if flags & STOP and stop % book.tick != 0:

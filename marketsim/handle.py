@@ -119,6 +119,9 @@ class Handle:
 
     def depth(self, levels: int = 10, symbol: str | None = None) -> Depth:
         """The best ``levels`` levels of both sides."""
+        levels = _integer("levels", levels)
+        if levels < 1:
+            raise OrderError(f"levels must be > 0, was {levels}")
         market, book = self._simulation._market, self._book(symbol)
         bids, asks = np.zeros((levels, 2), np.int64), np.zeros((levels, 2), np.int64)
         for ladder, out in ((BIDS, bids), (ASKS, asks)):
@@ -180,10 +183,7 @@ class Handle:
         OrderError
             If there is no such feed or ``levels`` is not positive.
         """
-        if isinstance(feed, str):
-            if feed.upper() not in Feed.__members__:
-                raise OrderError(f"feed must be one of {', '.join(Feed.__members__)}, was {feed!r}")
-            feed = Feed[feed.upper()]
+        feed, levels = _feed(feed), _integer("levels", levels)
         if levels < 1:
             raise OrderError(f"levels must be > 0, was {levels}")
         depth = 1 if feed == Feed.L1 else levels
@@ -191,7 +191,7 @@ class Handle:
 
     def unsubscribe(self, feed: Feed | str, *, symbol: str | None = None) -> None:
         """Take a subscription back; messages on their way still arrive."""
-        feed = Feed[feed.upper()] if isinstance(feed, str) else feed
+        feed = _feed(feed)
         self._simulation._unsubscribe(self._agent, self._book(symbol), int(feed))
 
     def buy(self, size: int, limit: int | None = None, **how: Any) -> int:
@@ -237,6 +237,8 @@ class Handle:
             the exchange's rules forbid is rejected by the exchange instead.
         """
         flags = _flags(limit, tif, stop, post_only, hidden, self_trade)
+        if isinstance(side, bool) or side not in (Side.BUY, Side.SELL):
+            raise OrderError(f"side must be Side.BUY (1) or Side.SELL (-1), was {side!r}")
         size = _integer("size_lots", size)
         if size < 1:
             raise OrderError(f"size_lots must be > 0, was {size}")
@@ -274,6 +276,14 @@ class Handle:
         """
         order_id, limit = _integer("order_id", order_id), _integer("limit", limit)
         self._change(Message.REPLACE, order_id, limit, _integer("size_lots", size))
+
+
+def _feed(feed: Feed | str) -> Feed:
+    if isinstance(feed, str) and feed.upper() in Feed.__members__:
+        return Feed[feed.upper()]
+    if not isinstance(feed, Feed):
+        raise OrderError(f"feed must be one of {', '.join(Feed.__members__)}, was {feed!r}")
+    return feed
 
 
 def _integer(field: str, value: Any) -> int:

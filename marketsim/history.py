@@ -8,12 +8,22 @@ same price instead. What cannot be done because somebody else took the liquidity
 
 from enum import IntEnum
 
-from marketsim.codes import Flag, OrderKind
+from marketsim.codes import Flag, OrderKind, Outcome
 from marketsim.compile import helper
 from marketsim.events import message_room
 from marketsim.exchange import HIDDEN, ROW_MARKET, ROW_REPLACE, replace_order, tell_resting
 from marketsim.ladder import find_level, index_find
-from marketsim.market import agents, books, counters, feed, header, levels, messages, orders
+from marketsim.market import (
+    agents,
+    books,
+    counters,
+    feed,
+    header,
+    levels,
+    messages,
+    orders,
+    outcomes,
+)
 from marketsim.matching import MARKET, place, reduce
 from marketsim.settlement import (
     L3,
@@ -35,6 +45,7 @@ from marketsim.settlement import (
 
 ROW_HIDDEN, ROW_CROSS = int(OrderKind.HIDDEN_EXECUTION), int(OrderKind.CROSS)
 ROW_HALT = int(OrderKind.HALT)
+FILL = int(Outcome.FILL)
 IOC = int(Flag.IOC)
 REVEAL = 0  # kind of a feed row that changes a level without a message
 
@@ -175,6 +186,11 @@ def enter_recorded(m, b, agent, order_id, side, price, size, hidden, flags, orig
     elif hidden > 0:
         display = size - hidden
     filled = place(m, b, order_id, agent, side, price, size, display, flags)
+    if origin > 0:  # what others took of it on entry is gone as well
+        for i in range(header(m).outcomes_count):
+            outcome = outcomes(m, i)
+            if outcome.kind == FILL and outcome.agent != agent:
+                feed(m, origin - 1).taken_lots += outcome.size_lots
     settle_outcomes(m, b, side, volume, last)
     slot = index_find(m, order_id)
     if slot >= 0 and orders(m, slot).agent == agent:
@@ -189,7 +205,11 @@ def replace_recorded(m, b, agent, row):
     """A recorded replacement of an order that is still there; else it is counted as lost."""
     slot = index_find(m, row.order_id)
     if slot >= 0 and orders(m, slot).agent == agent:
+        origin = orders(m, slot).origin
         replace_order(m, b, slot, row.price_ticks, row.size_lots)
+        slot = index_find(m, row.order_id)
+        if slot >= 0:
+            orders(m, slot).origin = origin
         return
     side, price, size = row.side, row.price_ticks, row.size_lots
     add_row(m, b, ROW_REPLACE, row.order_id, agent, side, price, size, row.hidden_lots, 0)

@@ -48,7 +48,7 @@ DECREMENTED = int(Outcome.DECREMENTED)
 DUPLICATE_ID, SIZE, PRICE = -int(Reject.DUPLICATE_ID), -int(Reject.SIZE), -int(Reject.PRICE)
 UNKNOWN_ORDER, BAD_FLAGS = -int(Reject.UNKNOWN_ORDER), -int(Reject.FLAGS)
 WOULD_TAKE, NOT_FILLABLE = -int(Reject.WOULD_TAKE), -int(Reject.NOT_FILLABLE)
-MAX_PRICE = 1 << 60
+MAX_PRICE, MAX_SIZE = 1 << 60, 1 << 40
 
 
 @hot
@@ -346,7 +346,7 @@ def place(m, b, order_id, agent, side, price, size, display, flags):
 @hot
 def check(side, price, size, display, stop, flags):
     """0, or why such an order cannot be expressed."""
-    if size < 1 or display < 0 or display > size:
+    if size < 1 or size > MAX_SIZE or display < 0 or display > size:
         return SIZE
     if (side != 1 and side != -1) or flags & ~ALL_FLAGS:
         return BAD_FLAGS

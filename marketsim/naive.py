@@ -21,6 +21,7 @@ from marketsim.naive_orders import (
     FOK,
     MARKET,
     MAX_PRICE_TICKS,
+    MAX_SIZE_LOTS,
     POST_ONLY,
     SELF_TRADE_BITS,
     SELL,
@@ -76,7 +77,7 @@ class NaiveBook:
         """Any order; ``flags`` is a ``Flag`` combined with a ``SelfTrade`` mode."""
         flags = int(flags)
         price_ticks = 0 if flags & MARKET else price_ticks
-        if size_lots < 1 or not 0 <= display_lots <= size_lots:
+        if not 1 <= size_lots <= MAX_SIZE_LOTS or not 0 <= display_lots <= size_lots:
             return -Reject.SIZE
         if side not in (BUY, SELL) or not combination_exists(flags, display_lots):
             return -Reject.FLAGS
@@ -107,7 +108,7 @@ class NaiveBook:
 
     def reduce(self, order_id: int, size_lots: int) -> int:
         """Take lots off an order, from the reserve first; it keeps its place."""
-        if size_lots < 1:
+        if not 1 <= size_lots <= MAX_SIZE_LOTS:
             return -Reject.SIZE
         order = self._pending.get(order_id) or self._resting.get(order_id)
         if order is None:
@@ -121,7 +122,7 @@ class NaiveBook:
 
     def replace(self, order_id: int, price_ticks: int, size_lots: int) -> int:
         """Change price and size; the place is kept only if the price stays and the size falls."""
-        if size_lots < 1:
+        if not 1 <= size_lots <= MAX_SIZE_LOTS:
             return -Reject.SIZE
         if abs(price_ticks) > MAX_PRICE_TICKS:
             return -Reject.PRICE

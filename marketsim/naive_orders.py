@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from marketsim.codes import SelfTrade, Side
 
 MAX_PRICE_TICKS = 2**60
+MAX_SIZE_LOTS = 2**40
 BUY, SELL = map(int, Side)
 MARKET, IOC, FOK, POST_ONLY, HIDDEN, STOP, DAY = (1 << bit for bit in range(7))  # as in Flag
 TAKING = MARKET | IOC | FOK

@@ -47,13 +47,15 @@ def room(m, b, side, price, size, flags):
 @helper
 def most_met(m, b, side, price, size, flags, enough):
     """Upper bound of the outcomes of one order; counted only where the cheap bound fails."""
+    if side != 1 and side != -1:
+        return 4  # it will be refused
     ladder = (1 + side) >> 1
     opposite = ladders(m, 4 * b + ladder)
     own_orders_vanish = flags & SELF_TRADE_MASK  # without using up any of the size
     cheap = size if opposite.icebergs > 0 else min(size, opposite.orders)
     if own_orders_vanish:
         cheap = opposite.orders if opposite.icebergs == 0 else max(enough, 0)
-    if 2 * cheap + 4 <= enough:
+    if cheap <= (enough - 4) >> 1:
         return 2 * cheap + 4
     met = 0
     left = size

@@ -91,7 +91,8 @@ def load(
     if head["config"]["data"] == GIVEN and data is None:
         raise StateError(f"{path}: its data was given as a tape and must be given again: data=")
     simulation = object.__new__(Simulation)
-    simulation._prepare(head["config"], head["seed"], None, ordered, data, None)
+    simulation._prepare(head["config"], head["seed"], None, ordered, data)
+    simulation._record(None)
     _check_same(path, simulation, head)
     market = Market.from_bytes(arrays["block"])
     market.view("kinds")["address"] = _addresses(simulation, market)

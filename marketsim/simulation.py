@@ -19,7 +19,7 @@ import numpy as np
 from marketsim.agent import Agent, CompiledAgent
 from marketsim.book import _digest
 from marketsim.clock import format_time, parse_time
-from marketsim.errors import ConfigError, StateError
+from marketsim.errors import ConfigError, DataError, StateError
 from marketsim.handle import Handle
 from marketsim.kernel import BUDGET, DONE, EMPTY_TAPE, GROW, PYTHON, calls, send_close
 from marketsim.mail import Mailman
@@ -61,8 +61,9 @@ class Simulation:
         data: Tape | None = None,
         out: str | Path | None = None,
     ) -> None:
-        self._prepare(config, seed, overrides, agents, data, out)
+        self._prepare(config, seed, overrides, agents, data)
         self._start()
+        self._record(out)
 
     def _prepare(
         self,
@@ -71,9 +72,8 @@ class Simulation:
         overrides: Mapping[str, Any] | None,
         agents: Mapping[str, Agent] | Sequence[Agent],
         data: Tape | None,
-        out: str | Path | None,
     ) -> None:
-        """Everything but the agents' first messages."""
+        """Everything but the agents' first messages and the tape."""
         from marketsim.build import build
 
         if (
@@ -89,13 +89,17 @@ class Simulation:
         self._interrupted = False
         self._wall_s = 0.0
         self.source_digest: str | None = None
+        self._recorder: Recorder
         build(self, config, overrides, agents, data)
+        self._mailman = Mailman(self)
+        self._calls = calls()
+
+    def _record(self, out: str | Path | None) -> None:
+        """Begin the tape, in memory or on disk: last, so that no error leaves an empty one."""
         self._recorder = Recorder(self._tape_metas(), out if self.config.tape.enabled else None)
         for agent, compiled in self._compiled.items():
             if hasattr(compiled, "reveals"):
                 self._recorder.watch(agent)
-        self._mailman = Mailman(self)
-        self._calls = calls()
 
     # -- set up by marketsim.build ----------------------------------------------------------
 
@@ -158,11 +162,7 @@ class Simulation:
         until : "10:30", "10:30:00.5" or nanoseconds since midnight, this instant included.
         progress : called some ten times a second with (now_ns, end_ns, events so far).
         """
-        until_ns = self.close_ns if until is None else parse_time(until, "until")
-        if until_ns < self.now_ns:
-            raise ConfigError(
-                f"until must not be before {format_time(self.now_ns)}, was {format_time(until_ns)}"
-            )
+        until_ns = self._until_ns(until)
         started = time.perf_counter()
         try:
             with self._interruptible():
@@ -175,6 +175,14 @@ class Simulation:
             self._wall_s += time.perf_counter() - started
         self._recorder.finish(self._reveals(), self.now_ns)
         return make_run(self)
+
+    def _until_ns(self, until: int | str | None) -> int:
+        until_ns = self.close_ns if until is None else parse_time(until, "until")
+        if until_ns < self.now_ns:
+            raise ConfigError(
+                f"until must not be before {format_time(self.now_ns)}, was {format_time(until_ns)}"
+            )
+        return until_ns
 
     def _advance_to(self, until_ns: int, progress: Progress | None) -> None:
         deliver, market = self._mailman.deliver, self._market
@@ -423,10 +431,13 @@ def run(
     tape is streamed to ``out/tape`` while the simulation runs, in constant memory.
     """
     folder = None if out is None else Path(out)
-    simulation = Simulation(
-        config, seed, overrides=overrides, agents=agents, data=data, out=folder and folder / "tape"
-    )
-    result = simulation.run(until, progress)
+    if folder is not None and (folder / "tape").exists():
+        raise DataError(f"out {folder}: holds a run already; choose another folder")
+    simulation = Simulation(config, seed, overrides=overrides, agents=agents, data=data)
+    until_ns = simulation._until_ns(until)
+    if folder is not None:
+        simulation._record(folder / "tape")
+    result = simulation.run(until_ns, progress)
     if folder is not None:
         result.save(folder)
     return result

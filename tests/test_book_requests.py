@@ -198,3 +198,13 @@ def test_apply_is_one_call_per_row(book):
     assert results.dtype == np.int64
     assert results.tolist() == [0, 0, 2, 4, 0, 5, -Reject.UNKNOWN_ORDER]
     assert fills(book) == [(1, 3, 100, 3), (2, 3, 101, 1)]
+
+
+def test_extreme_sizes_and_sides_are_refused_and_harm_nothing(book):
+    book.submit(1, SELL, 200_000, price_ticks=10, display_lots=1)
+    assert book.market(2, BUY, 2**62) == -Reject.SIZE
+    assert book.limit(3, BUY, 10, 2**40 + 1) == -Reject.SIZE
+    for side in (0, 2, 5, 10**12, -(10**12)):
+        assert book.limit(4, side, 10, 5) == -Reject.FLAGS
+        assert book.market(5, side, 5) == -Reject.FLAGS
+    assert book.market(6, BUY, 10**6) == 200_000

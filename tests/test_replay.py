@@ -11,7 +11,7 @@ from marketsim.agent import Agent, Handle, OrderUpdate
 from marketsim.agents.pov import POVAgent
 from marketsim.codes import Cause, OrderKind, Reject
 from marketsim.data.synthetic import synthetic_tape
-from marketsim.errors import DataError
+from marketsim.errors import ConfigError, DataError
 from marketsim.result import Run
 from marketsim.simulation import Simulation
 from marketsim.tape import Table, Tape
@@ -348,3 +348,28 @@ def test_reveals_are_played_where_they_belong() -> None:
     assert book.bid_size_lots.tolist() == [[10, 9], [10, 3]]
     assert run.summary["history"]["reveals"] == 3 and shorts(run) == {}
     assert [OrderKind(kind).name for kind in run.tape.orders["kind"]] == ["LIMIT", "LIMIT"]
+
+
+class Waiting(Agent):
+    """Rests an offer before the recorded buyers come."""
+
+    def on_start(self, market: Handle) -> None:
+        market.wake_at(OPEN + 5_000_000)
+
+    def on_wakeup(self, market: Handle) -> None:
+        market.sell(10, 100)
+
+
+def test_what_an_agent_takes_of_an_order_as_it_enters_is_gone_too() -> None:
+    rows = [(0, 1, 9, 1, 90, 1), (10, 1, 1, 1, 100, 10), (20, 1, 2, 1, 100, 7),
+            (30, 3, 1, 1, 100, 10)]  # fmt: skip
+    run = replayed(hand_made(rows), agents=[Waiting()])
+    assert run.tape.book.bid_size_lots[-1, 0] == 7
+    history = run.summary["history"]
+    assert (history["cancels_short_lots"], history["substituted_lots"]) == (10, 0)
+
+
+def test_two_replays_of_one_symbol_are_refused(day: Tape) -> None:
+    config = {"data": "given", "agents": {"history": {"type": "replay", "count": 2}}}
+    with pytest.raises(ConfigError, match="only one replay agent"):
+        Simulation(config, data=day)

@@ -356,3 +356,13 @@ def test_without_a_tape_the_market_is_the_same(noise_type: str) -> None:
     without = Simulation({**config, "tape": {"enabled": False}}, 1)
     run = without.run()
     assert without.digest() == with_tape.digest() and len(run.tape) == 0
+
+
+def test_a_run_never_overwrites_another_and_an_error_leaves_no_tape(tmp_path: Path) -> None:
+    config = {"session": {"open": "09:30", "close": "09:31"}}
+    with pytest.raises(ConfigError, match="until must not be before"):
+        ms.run(config, until="08:00", out=tmp_path / "a")
+    assert not (tmp_path / "a" / "tape").exists()
+    ms.run(config, out=tmp_path / "a")
+    with pytest.raises(DataError, match="holds a run already"):
+        ms.run(config, out=tmp_path / "a")
