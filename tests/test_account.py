@@ -27,7 +27,7 @@ def test_cash_and_shares_are_conserved_to_the_unit(seed: int, noise: type[Any]) 
     assert (accounts["cash"] + accounts["cost"] == accounts["realised"]).all()
     assert (accounts["position_lots"] == accounts["bought_lots"] - accounts["sold_lots"]).all()
     notional = sum(
-        int((tape.trades["price_ticks"] * tape.trades["size_lots"]).sum())
+        int((abs(tape.trades["price_ticks"]) * tape.trades["size_lots"]).sum())
         for tape in run.tapes.values()
     )
     assert accounts["fees_micro"].sum() == (40 - 25) * notional

@@ -259,7 +259,6 @@ ORDERS: list[tuple[Act, str]] = [
     (buy(10, 100, post_only=True, tif="IOC"), "FLAGS"),
     (buy(20, 100, hidden=True, display=10), "FLAGS"),
     (buy(10, hidden=True), "FLAGS"),
-    (lambda m: m.order(3, 10, 100), "FLAGS"),
 ]
 
 
@@ -423,3 +422,9 @@ def test_what_cannot_be_an_order_says_so_at_once(wrong: Act, message: str) -> No
 def test_an_unknown_symbol_is_named() -> None:
     with pytest.raises(ConfigError, match="symbol must be one of SIM, was 'SIN'"):
         play(("a", buy(1, 100, symbol="SIN")))
+
+
+@pytest.mark.parametrize("side", [0, 3, 10**9, 1.5, "buy", True])
+def test_a_side_is_buy_or_sell(side: Any) -> None:
+    with pytest.raises(OrderError, match="side must be"):
+        play(("a", lambda m: m.order(side, 10, 100)))
