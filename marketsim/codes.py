@@ -83,8 +83,7 @@ class Reject(IntEnum):
     NOT_FILLABLE = 109
     SESSION = 110
     HALTED = 111
-    UNKNOWN_SYMBOL = 112
-    FLAGS = 113
+    FLAGS = 112
 
 
 class Cause(IntEnum):
