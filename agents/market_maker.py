@@ -2,7 +2,9 @@
 
 At each wake-up a maker takes its old quotes back, waits until it sees the market without them, and
 quotes anew. The spread of its ladder follows the market's spread by an exponentially weighted
-mean; the size at each level is a share of the volume of the last seconds.
+mean; the size at each level is a share of the volume of the last seconds. The outermost order of
+each side stays until the new ladder stands, so that a maker that is alone never empties the book;
+where the others leave a side empty, the mid is the one from before the old quotes were taken back.
 
 References: Chakraborty & Kearns (2011), "Market making and mean reversion"; Byrd, Hybinette & Balch
 (2020), "ABIDES".
@@ -49,8 +51,10 @@ PARAMETERS = columns(
     backstop=int, cancel_delay_ns=int,
 )  # fmt: skip
 #: ``mid``: the last one seen; ``spread``: its weighted mean; orders ``first_id`` and the
-#: ``orders - 1`` after it are the ladder, their open lots lie behind the state.
-STATE = columns(started=int, quoting=int, seen=int, mid=int, spread=float, first_id=int, orders=int)
+#: ``orders - 1`` after it are the ladder, their open lots lie behind the state. ``outer_bid`` and
+#: ``outer_ask`` are the prices of its outermost orders.
+STATE = columns(started=int, quoting=int, seen=int, mid=int, spread=float, first_id=int, orders=int,
+                outer_bid=int, outer_ask=int)  # fmt: skip
 parameters, state = shared(PARAMETERS), own(STATE)
 _WORDS = len(STATE.names or ())
 MAX_LEVELS = 100
@@ -72,7 +76,8 @@ def _wake(m, agent, message):
         me.spread = parameters(m, agent).first_spread
         sleep(m, agent)
     elif me.quoting == 0:
-        take_back(m, agent)
+        note_mid(m, agent)
+        take_back(m, agent, 0, me.orders - 2)
         me.quoting = 1
         wake_after(m, agent, parameters(m, agent).cancel_delay_ns + round_trip(m, agent))
     else:
@@ -97,13 +102,40 @@ def open_lots(m, agent, place):
 
 
 @helper
-def take_back(m, agent):
-    """Cancel what is open of the ladder."""
+def take_back(m, agent, first, end):
+    """Cancel what is open of the ladder, from one place to before another."""
+    first_id = state(m, agent).first_id
+    for place in range(first, end):
+        left = open_lots(m, agent, place)
+        if left.value > 0:
+            cancel(m, agent, first_id + place)
+            left.value = 0
+
+
+@helper
+def note_mid(m, agent):
+    """Remember the mid, own quotes included."""
     me = state(m, agent)
-    for place in range(me.orders):
-        if open_lots(m, agent, place).value > 0:
-            cancel(m, agent, me.first_id + place)
-    me.orders = 0
+    bid, bid_lots, ask, ask_lots = touch_seen(m, agent)
+    if bid_lots > 0 and ask_lots > 0:
+        me.seen = 1
+        me.mid = (bid + ask) >> 1
+
+
+@helper
+def look(m, agent):
+    """Mid and spread of the others' quotes: the own outermost orders do not count."""
+    me = state(m, agent)
+    bid, bid_lots, ask, ask_lots = touch_seen(m, agent)
+    if me.orders > 0:
+        if bid == me.outer_bid and bid_lots == open_lots(m, agent, me.orders - 2).value:
+            bid_lots = 0
+        if ask == me.outer_ask and ask_lots == open_lots(m, agent, me.orders - 1).value:
+            ask_lots = 0
+    if bid_lots > 0 and ask_lots > 0:
+        me.seen = 1
+        me.mid = (bid + ask) >> 1
+        me.spread += parameters(m, agent).spread_alpha * ((ask - bid) - me.spread)
 
 
 @helper
@@ -111,13 +143,15 @@ def quote(m, agent):
     """A new ladder around the mid, as wide as the market's spread has been."""
     p = parameters(m, agent)
     me = state(m, agent)
-    bid, bid_lots, ask, ask_lots = touch_seen(m, agent)
-    if bid_lots > 0 and ask_lots > 0:
-        me.seen = 1
-        me.mid = (bid + ask) >> 1
-        me.spread += p.spread_alpha * ((ask - bid) - me.spread)
+    look(m, agent)
     if me.seen == 0:
         return  # no mid yet to quote around
+    old_id, old_orders = me.first_id, me.orders
+    old_bid_lots = old_ask_lots = 0
+    if old_orders > 0:
+        old_bid_lots = open_lots(m, agent, old_orders - 2).value
+        old_ask_lots = open_lots(m, agent, old_orders - 1).value
+    me.orders = 0
     bought, sold = traded_seen(m, agent, p.lookback_ns)
     size = int(round(p.participation * (bought + sold)))
     buy_size, sell_size = sizes(m, agent, size)
@@ -129,8 +163,14 @@ def quote(m, agent):
     lowest_ask = middle + int(math.ceil(0.5 * me.spread))
     for level in range(p.levels):
         last = level == p.levels - 1 and p.backstop > 0
-        place_quote(m, agent, BUY, p.backstop if last else buy_size, highest_bid - level * spacing)
-        place_quote(m, agent, SELL, p.backstop if last else sell_size, lowest_ask + level * spacing)
+        me.outer_bid = max(highest_bid - level * spacing, 1)
+        me.outer_ask = max(lowest_ask + level * spacing, 1)
+        place_quote(m, agent, BUY, p.backstop if last else buy_size, me.outer_bid)
+        place_quote(m, agent, SELL, p.backstop if last else sell_size, me.outer_ask)
+    if old_bid_lots > 0:
+        cancel(m, agent, old_id + old_orders - 2)
+    if old_ask_lots > 0:
+        cancel(m, agent, old_id + old_orders - 1)
 
 
 @helper
@@ -148,9 +188,7 @@ def sizes(m, agent, size):
 
 @helper
 def place_quote(m, agent, side, size, price):
-    """One order of the ladder, unless its price would be nothing."""
-    if price < 1:
-        return
+    """One order of the ladder."""
     me = state(m, agent)
     size = whole_lots(m, agent, size)
     order_id = limit_order(m, agent, side, size, price)
@@ -216,8 +254,8 @@ class MarketMakerAgent(Population):
 
     @property
     def headroom(self) -> int:  # type: ignore[override]
-        """A ladder to cancel or to place, and a wake-up."""
-        return 2 * self.levels + 2
+        """A ladder to place, its predecessor's outermost orders to cancel, and a wake-up."""
+        return 2 * self.levels + 4
 
     @property
     def looks_back_ns(self) -> int:
