@@ -3,8 +3,8 @@
 At each wake-up a maker takes its old quotes back, waits until it sees the market without them, and
 quotes anew. The spread of its ladder follows the market's spread by an exponentially weighted
 mean; the size at each level is a share of the volume of the last seconds. The outermost order of
-each side stays until the new ladder stands, so that a maker that is alone never empties the book;
-where the others leave a side empty, the mid is the one from before the old quotes were taken back.
+each side stays until the new ladder stands, so that a maker that is alone never empties the book. A
+maker can renew its ladder early, when it hears that a side of it is nearly used up. Where the others quote one side only, the mid is half a mean spread away from it.
 
 References: Chakraborty & Kearns (2011), "Market making and mean reversion"; Byrd, Hybinette & Balch
 (2020), "ABIDES".
@@ -38,7 +38,7 @@ from marketsim.population import (
     shared,
     touch_seen,
     traded_seen,
-    wake_after,
+    wake_tagged,
     whole_lots,
 )
 
@@ -48,13 +48,13 @@ if TYPE_CHECKING:
 PARAMETERS = columns(
     participation=float, min_size=int, levels=int, interval_ns=int, poisson=int, lookback_ns=int,
     level_spacing=float, spread_alpha=float, first_spread=float, price_skew=float, skew_beta=float,
-    backstop=int, cancel_delay_ns=int,
+    backstop=int, cancel_delay_ns=int, renew_at=int,
 )  # fmt: skip
 #: ``mid``: the last one seen; ``spread``: its weighted mean; orders ``first_id`` and the
 #: ``orders - 1`` after it are the ladder, their open lots lie behind the state. ``outer_bid`` and
-#: ``outer_ask`` are the prices of its outermost orders.
+#: ``outer_ask`` are the prices of its outermost orders. ``alarm``: number of the wake-up that counts.
 STATE = columns(started=int, quoting=int, seen=int, mid=int, spread=float, first_id=int, orders=int,
-                outer_bid=int, outer_ask=int)  # fmt: skip
+                outer_bid=int, outer_ask=int, alarm=int)  # fmt: skip
 parameters, state = shared(PARAMETERS), own(STATE)
 _WORDS = len(STATE.names or ())
 MAX_LEVELS = 100
@@ -70,16 +70,16 @@ def _wake(m, agent, message):
         if 0 <= place < me.orders:
             left = open_lots(m, agent, place)
             left.value = left.value - heard.size_lots if is_fill(m, message) else 0
-        return 0
-    if me.started == 0:
+            if left.value <= 0 and me.quoting == 0 and nearly_used_up(m, agent, place & 1):
+                start_renewal(m, agent)
+    elif heard.a != me.alarm:
+        return 0  # a wake-up that an early renewal has made void
+    elif me.started == 0:
         me.started = 1
         me.spread = parameters(m, agent).first_spread
         sleep(m, agent)
     elif me.quoting == 0:
-        note_mid(m, agent)
-        take_back(m, agent, 0, me.orders - 2)
-        me.quoting = 1
-        wake_after(m, agent, parameters(m, agent).cancel_delay_ns + round_trip(m, agent))
+        start_renewal(m, agent)
     else:
         me.quoting = 0
         quote(m, agent)
@@ -88,11 +88,41 @@ def _wake(m, agent, message):
 
 
 @helper
+def set_alarm(m, agent, delay_ns):
+    """The next wake-up; those that were set before it count no more."""
+    me = state(m, agent)
+    me.alarm += 1
+    wake_tagged(m, agent, delay_ns, me.alarm)
+
+
+@helper
 def sleep(m, agent):
     """Until the next renewal of the ladder."""
     p = parameters(m, agent)
     interval_ns = float(p.interval_ns)
-    wake_after(m, agent, exponential(m, agent, interval_ns) if p.poisson else interval_ns)
+    set_alarm(m, agent, exponential(m, agent, interval_ns) if p.poisson else interval_ns)
+
+
+@helper
+def start_renewal(m, agent):
+    """Take the ladder back but for its outermost orders, and wait until that can be seen."""
+    me = state(m, agent)
+    take_back(m, agent, 0, me.orders - 2)
+    me.quoting = 1
+    set_alarm(m, agent, parameters(m, agent).cancel_delay_ns + round_trip(m, agent))
+
+
+@helper
+def nearly_used_up(m, agent, side):
+    """Whether no more than ``renew_at`` orders of the ladder's bids (0) or asks (1) are open."""
+    most = parameters(m, agent).renew_at
+    if most == 0:
+        return False
+    left = 0
+    for place in range(side, state(m, agent).orders, 2):
+        if open_lots(m, agent, place).value > 0:
+            left += 1
+    return left <= most
 
 
 @helper
@@ -113,16 +143,6 @@ def take_back(m, agent, first, end):
 
 
 @helper
-def note_mid(m, agent):
-    """Remember the mid, own quotes included."""
-    me = state(m, agent)
-    bid, bid_lots, ask, ask_lots = touch_seen(m, agent)
-    if bid_lots > 0 and ask_lots > 0:
-        me.seen = 1
-        me.mid = (bid + ask) >> 1
-
-
-@helper
 def look(m, agent):
     """Mid and spread of the others' quotes: the own outermost orders do not count."""
     me = state(m, agent)
@@ -136,6 +156,10 @@ def look(m, agent):
         me.seen = 1
         me.mid = (bid + ask) >> 1
         me.spread += parameters(m, agent).spread_alpha * ((ask - bid) - me.spread)
+    elif bid_lots > 0 or ask_lots > 0:
+        half = int(math.ceil(0.5 * me.spread))
+        me.seen = 1
+        me.mid = bid + half if bid_lots > 0 else max(ask - half, 1)
 
 
 @helper
@@ -217,6 +241,7 @@ class MarketMakerAgent(Population):
     skew_beta : how much inventory [lots] tilts the sizes to its own reduction; 0: not at all.
     backstop : lots of the outermost order of each side; 0: as the others.
     cancel_delay_ns : time for its cancels, before it looks at the market.
+    renew_at : it renews early when a side has no more than so many orders left; 0: never.
     """
 
     participation: float = 0.025
@@ -232,6 +257,7 @@ class MarketMakerAgent(Population):
     skew_beta: float = 0.0
     backstop: int = 0
     cancel_delay_ns: int = 50
+    renew_at: int = 0
     wake, parameters, state = _wake, PARAMETERS, STATE
     hears_fills = True
 
@@ -239,6 +265,7 @@ class MarketMakerAgent(Population):
         checks.integer("levels", self.levels, 1, MAX_LEVELS)
         checks.integer("min_size", self.min_size, 1)
         checks.integer("backstop", self.backstop, 0)
+        checks.integer("renew_at", self.renew_at, 0, self.levels - 1)
         checks.integer("cancel_delay_ns", self.cancel_delay_ns, 0)
         checks.boolean("poisson", self.poisson)
         for field in ("participation", "skew_beta"):

@@ -32,7 +32,7 @@ from marketsim.agent import CompiledAgent
 from marketsim.codes import Side
 from marketsim.compile import callback, entry, helper, hot
 from marketsim.errors import ConfigError
-from marketsim.events import Message, ask, wake_at
+from marketsim.events import Message, ask, send, wake_at
 from marketsim.exchange import enter_request
 from marketsim.market import WAKE, WORD, agents, books, columns_at, header, messages
 from marketsim.market_data import touch_known, trades_known
@@ -182,9 +182,16 @@ def cancel(m, agent, order_id):
 @helper
 def wake_after(m, agent, delay_ns):
     """Ask to be woken after a delay; nothing that would come after the close."""
-    due_ns = header(m).now_ns + int(delay_ns)
+    wake_tagged(m, agent, delay_ns, 0)
+
+
+@helper
+def wake_tagged(m, agent, delay_ns, tag):
+    """:func:`wake_after` whose message carries a number, ``messages(m, message).a``."""
+    now_ns = header(m).now_ns
+    due_ns = now_ns + max(int(delay_ns), 0)
     if due_ns < header(m).close_ns:
-        wake_at(m, agent, due_ns)
+        send(m, due_ns, WOKEN, agent, agent, 0, 0, 0, 0, 0, tag, 0, 0, 0)
 
 
 @helper
@@ -292,5 +299,6 @@ __all__ = [
     "traded_seen",
     "uniform",
     "wake_after",
+    "wake_tagged",
     "whole_lots",
 ]
