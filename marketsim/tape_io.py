@@ -20,8 +20,8 @@ from marketsim.tape_tables import BOOK_COLUMNS, BookTable, Table
 
 FORMAT = "marketsim-tape"
 VERSION = 1
-#: A thread packs a part while a simulation fills the next one: small enough that a day has several.
-PART_ROWS = 1 << 16
+#: Rows of orders in a part; a thread packs one while a simulation fills the next.
+PART_ROWS = 1 << 17
 #: How columns are packed, as measured for time and size on real and simulated days. What rises is
 #: kept as differences, a side in a dictionary; of all others the first bytes, the second bytes, ...
 #: lie together.
