@@ -4,7 +4,9 @@ All in integers, so that cash and shares are conserved to the unit: ``cash + cos
 every instant, whatever the rounding of a partly closed position's cost.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from marketsim.compile import helper
 from marketsim.market import accounts, header
@@ -75,34 +77,31 @@ def account_table(
     Returns
     -------
     DataFrame: agent, symbol, position_lots, cash_ticks, pnl_ticks (realised + unrealised - fees),
-    realised_ticks, unrealised_ticks, average_price_ticks (None when flat), fees_ticks, bought_lots,
+    realised_ticks, unrealised_ticks, average_price_ticks (NaN when flat), fees_ticks, bought_lots,
     sold_lots, trades.
     """
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
-    table = market.view("accounts")
-    for agent, name in enumerate(agents):
-        for symbol, ticker in enumerate(symbols):
-            account = table[agent * len(symbols) + symbol]
-            position, cost = int(account["position_lots"]), int(account["cost"])
-            mark = marks[symbol]
-            unrealised = position * mark - cost if mark is not None else 0
-            fees = int(account["fees_micro"]) / MICRO
-            rows.append(
-                {
-                    "agent": name,
-                    "symbol": ticker,
-                    "position_lots": position,
-                    "cash_ticks": int(account["cash"]),
-                    "pnl_ticks": int(account["realised"]) + unrealised - fees,
-                    "realised_ticks": int(account["realised"]),
-                    "unrealised_ticks": unrealised,
-                    "average_price_ticks": cost / position if position else None,
-                    "fees_ticks": fees,
-                    "bought_lots": int(account["bought_lots"]),
-                    "sold_lots": int(account["sold_lots"]),
-                    "trades": int(account["trades"]),
-                }
-            )
-    return pd.DataFrame(rows)
+    table = market.view("accounts")[: len(agents) * len(symbols)]
+    position, cost = table["position_lots"], table["cost"]
+    marked = np.tile([mark is not None for mark in marks], len(agents))
+    mark = np.tile([0 if mark is None else mark for mark in marks], len(agents))
+    unrealised = np.where(marked, position * mark - cost, 0)
+    fees = table["fees_micro"] / MICRO
+    flat = np.full(len(table), np.nan)
+    return pd.DataFrame(
+        {
+            "agent": [name for name in agents for _ in symbols],
+            "symbol": list(symbols) * len(agents),
+            "position_lots": position,
+            "cash_ticks": table["cash"],
+            "pnl_ticks": table["realised"] + unrealised - fees,
+            "realised_ticks": table["realised"],
+            "unrealised_ticks": unrealised,
+            "average_price_ticks": np.divide(cost, position, out=flat, where=position != 0),
+            "fees_ticks": fees,
+            "bought_lots": table["bought_lots"],
+            "sold_lots": table["sold_lots"],
+            "trades": table["trades"],
+        }
+    )

@@ -24,7 +24,7 @@ _FIRST_ROWS = 1 << 12
 @functools.cache
 def _fits(name: str, dtype: np.dtype[Any]) -> bool:
     """Whether the records of a structured array have all columns of a table, in their types."""
-    fields = dtype.fields or {}
+    fields: Mapping[str, Any] = dtype.fields or {}
     return all(key in fields and fields[key][0] == want for key, want in SCHEMAS[name].items())
 
 

@@ -112,7 +112,8 @@ class Fill(Agent):
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-marketsim.tape_stream.StreamTape = functools.partial(marketsim.tape_stream.StreamTape, part_rows=2000)
+stream = marketsim.tape_stream
+stream.StreamTape = functools.partial(stream.StreamTape, part_rows=2000)
 agents = {"n": {"type": "conftest:Noise", "count": 3, "mean_ns": 1000}}
 simulation = Simulation({"agents": agents}, out=sys.argv[1], agents=[Fill()])
 try:
