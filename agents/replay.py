@@ -44,13 +44,13 @@ class ReplayAgent(CompiledAgent):
 
     wake = _wake
     headroom = 8
-    wants_answers = False  # recorded flow does not react
+    wants_answers = hears_fills = False  # recorded flow does not react
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
         self.reveals = tape.reveals
 
-    def install(self, market: Market, agent: int, symbol: int) -> None:
+    def install(self, market: Market, members: range, symbol: int) -> None:
         """Copy the tape's rows into the block's feed and wake at the first.
 
         Raises
@@ -68,6 +68,7 @@ class ReplayAgent(CompiledAgent):
         # Ids of recorded orders are theirs; ids that we give out come after them all.
         taken = int(self.tape.orders["order_id"].max(initial=0)) + 1
         market.header["next_order_id"] = max(int(market.header["next_order_id"]), taken)
+        agent = members.start
         record = market.view("agents")[agent]
         record["state"], record["state_size"], record["cursor"] = start, len(rows), 0
         record["mark"] = market.header["next_order_id"]

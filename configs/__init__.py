@@ -3,6 +3,7 @@
 A configuration is a YAML file by name (``demo``) or path, or a mapping of the same shape. All keys
 are optional::
 
+    base: rmsc04              # a configuration that this one builds on: name or path
     name: my-market
     description: one line
     data: FILE                # 'synthetic', a LOBSTER zip or CSV, or the folder of a saved tape
@@ -10,7 +11,11 @@ are optional::
     session: {open: "09:30", close: "16:00"}
     exchange: {maker_fee_bps: -0.2, taker_fee_bps: 0.3, self_trade: cancel_taker}
     tape: {enabled: true, levels: 10}
+    oracle: {type: sparse_mean_reverting, r_bar: 100000, volatility: 5.0e-5}   # marketsim.oracle
+    latency: {model: geometry}                                                 # marketsim.latency
+    computation_delay_ns: 50
     agents:
+      noise: {type: noise, count: 1000, size: mixture}
       history: {type: replay}
       mine: {type: "package.module:Class", symbol: SIM, latency_ns: 1000, any_parameter: 1}
 """
@@ -27,10 +32,14 @@ from typing import TYPE_CHECKING, Any
 
 from marketsim.clock import parse_time
 from marketsim.codes import SelfTrade
-from marketsim.configs import checks
-from marketsim.configs.files import config_names, parse_yaml, read_config
+from marketsim import checks
+from marketsim.configs.files import config_names, read_config
+from marketsim.configs.raw import override, plain, with_base
 from marketsim.configs.registry import check_parameters, resolve_agent
+from marketsim.configs.tagged import read_tagged, tagged_to_dict
 from marketsim.errors import ConfigError
+from marketsim.latency import MODELS, ConstantLatency
+from marketsim.oracle import ORACLES
 
 if TYPE_CHECKING:
     from marketsim.agent import Agent
@@ -54,9 +63,6 @@ DEFAULT_CLOSE = "16:00"
 MAX_DELAY_NS = 86_400_000_000_000
 #: Basis points, or ticks a lot: all of the price is the most that a fee can take.
 MAX_FEE = 10_000
-
-#: Overrides of these are taken as they are: a file may be called ``12`` or ``a: b``.
-_TEXT_PATHS = ("name", "description", "data")
 
 
 @dataclass(frozen=True)
@@ -105,13 +111,15 @@ class TapeConfig:
 class AgentConfig:
     """``count`` agents of one class with the same parameters.
 
-    ``symbol`` None is the first symbol. ``parameters`` are keywords of the class.
+    ``symbol`` None is the first symbol, ``latency`` None the market's, ``site`` a place of latency
+    model ``matrix``. ``parameters`` are keywords of the class.
     """
 
     name: str
     type: str
     symbol: str | None = None
-    latency_ns: int = 0
+    latency: Any = None
+    site: str | None = None
     computation_delay_ns: int = 0
     count: int = 1
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -142,7 +150,12 @@ class AgentConfig:
 
 @dataclass(frozen=True)
 class SimulationConfig:
-    """A whole market. ``symbols`` is empty when they are the data's."""
+    """A whole market. ``symbols`` is empty when they are the data's.
+
+    ``oracle`` is the fundamental value of every symbol that has none in ``oracles``, each drawn for
+    itself; ``latency`` and ``computation_delay_ns`` are those of agents that have none of their
+    own.
+    """
 
     name: str = "custom"
     description: str = ""
@@ -151,6 +164,10 @@ class SimulationConfig:
     session: SessionConfig = SessionConfig()
     exchange: ExchangeConfig = ExchangeConfig()
     tape: TapeConfig = TapeConfig()
+    oracle: Any = None
+    oracles: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    latency: Any = ConstantLatency()
+    computation_delay_ns: int = 0
     agents: tuple[AgentConfig, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,6 +180,13 @@ class SimulationConfig:
             "exchange": asdict(self.exchange)
             | {"self_trade": self.exchange.self_trade.name.lower()},
             "tape": asdict(self.tape),
+            "oracle": tagged_to_dict("type", ORACLES, self.oracle),
+            "oracles": {
+                symbol: tagged_to_dict("type", ORACLES, oracle)
+                for symbol, oracle in self.oracles.items()
+            },
+            "latency": tagged_to_dict("model", MODELS, self.latency),
+            "computation_delay_ns": self.computation_delay_ns,
             "agents": {agent.name: _agent_to_dict(agent) for agent in self.agents},
         }
         if self.symbols:
@@ -205,77 +229,10 @@ def load_config(
         raw = checks.mapping("config", config)
     else:
         name, raw = read_config(config)
-    raw = _plain("config", raw)
+    raw = with_base(plain("config", raw))
     for key, value in (overrides or {}).items():
-        _override(raw, key, value)
+        override(raw, key, value)
     return _read_simulation(raw, name)
-
-
-def _override(raw: dict[str, Any], path: str, value: Any) -> None:
-    """Set ``raw`` at a dotted path; keys that nobody knows are refused when ``raw`` is read."""
-    if isinstance(value, str) and not (path in _TEXT_PATHS and value != "null"):
-        value = parse_yaml(value, f"override {path}={value}")
-    value = _plain(path, value)
-    *parents, last = path.split(".")
-    if not all((*parents, last)):
-        raise ConfigError(f"override {path!r}: a key is empty")
-    removes_agent = parents == ["agents"] and value is None
-    if parents[:1] == ["agents"] and (len(parents) > 1 or removes_agent):
-        _expect_agent(raw, path, parents[1] if len(parents) > 1 else last)
-    where: Any = raw
-    for depth, key in enumerate(parents):
-        where = _step(where, key, ".".join(parents[: depth + 1]))
-    if isinstance(where, list):
-        where[_position(where, last, path)] = value
-    elif removes_agent:
-        del where[last]
-    else:
-        where[last] = value
-
-
-def _expect_agent(raw: dict[str, Any], path: str, agent: str) -> None:
-    known = checks.mapping("agents", raw.get("agents"))
-    if agent not in known:
-        hint = checks.did_you_mean(agent, known)
-        raise ConfigError(f"override {path}: no agent {agent!r}{hint}")
-
-
-def _step(where: Any, key: str, here: str) -> Any:
-    """Return what a section holds under ``key``; a section that is not written is empty."""
-    if isinstance(where, list):
-        return where[_position(where, key, here)]
-    if where.get(key) is None:
-        where[key] = {}
-    if not isinstance(where[key], dict | list):
-        raise ConfigError(f"override: {here} is a value, it has no keys")
-    return where[key]
-
-
-def _position(items: list[Any], key: str, path: str) -> int:
-    if not key.isdecimal() or int(key) >= len(items):
-        raise ConfigError(f"override {path}: {key!r} must be a position from 0 to {len(items) - 1}")
-    return int(key)
-
-
-def _plain(where: str, value: Any) -> Any:
-    """Return a deep copy of plain JSON values; anything else has no place in a configuration."""
-    try:
-        if isinstance(value, Mapping):
-            return {
-                key: _plain(f"{where}.{key}", item)
-                for key, item in checks.mapping(where, value).items()
-            }
-        if isinstance(value, list | tuple):
-            return [_plain(f"{where}.{i}", item) for i, item in enumerate(value)]
-    except RecursionError as error:
-        raise ConfigError("config: contains itself, or is nested too deeply") from error
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "item") and callable(value.item):
-        value = value.item()  # a NumPy scalar
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    raise ConfigError(f"{where} must be plain text, a number, a list or a mapping, was {value!r}")
 
 
 def _read_simulation(raw: dict[str, Any], default_name: str) -> SimulationConfig:
@@ -284,6 +241,7 @@ def _read_simulation(raw: dict[str, Any], default_name: str) -> SimulationConfig
     if data is not None:
         data = checks.text("data", data)
     symbols = _read_symbols(raw.get("symbols"), data)
+    delay_ns = _delay("computation_delay_ns", raw.get("computation_delay_ns", 0))
     config = SimulationConfig(
         name=checks.text("name", raw.get("name", default_name)),
         description=str(raw.get("description") or ""),
@@ -292,8 +250,12 @@ def _read_simulation(raw: dict[str, Any], default_name: str) -> SimulationConfig
         session=_read_session(checks.mapping("session", raw.get("session")), data),
         exchange=_read_exchange(checks.mapping("exchange", raw.get("exchange"))),
         tape=_read_tape(checks.mapping("tape", raw.get("tape"))),
+        oracle=read_tagged("oracle", "type", ORACLES, raw.get("oracle")),
+        oracles=_read_oracles(raw.get("oracles"), symbols),
+        latency=read_tagged("latency", "model", MODELS, raw.get("latency")) or ConstantLatency(),
+        computation_delay_ns=delay_ns,
         agents=tuple(
-            _read_agent(name, entry, symbols)
+            _read_agent(name, entry, symbols, delay_ns)
             for name, entry in checks.mapping("agents", raw.get("agents")).items()
         ),
     )
@@ -368,10 +330,29 @@ def _read_tape(raw: dict[str, Any]) -> TapeConfig:
     )
 
 
-_COMMON_KEYS = ("type", "symbol", "latency_ns", "computation_delay_ns", "count")
+def _read_oracles(raw: Any, symbols: tuple[SymbolConfig, ...]) -> dict[str, Any]:
+    names = [entry.name for entry in symbols]
+    oracles = {}
+    for symbol, entry in checks.mapping("oracles", raw).items():
+        if names and symbol not in names:
+            hint = checks.did_you_mean(symbol, names)
+            raise ConfigError(f"oracles: unknown symbol {symbol!r}{hint}")
+        oracles[symbol] = read_tagged(f"oracles.{symbol}", "type", ORACLES, entry)
+    return oracles
 
 
-def _read_agent(name: str, raw: Any, symbols: tuple[SymbolConfig, ...]) -> AgentConfig:
+def _delay(field: str, value: Any) -> int:
+    return checks.integer(field, value, 0, MAX_DELAY_NS)
+
+
+_COMMON_KEYS = (
+    "type", "symbol", "latency", "latency_ns", "site", "computation_delay_ns", "count",
+)  # fmt: skip
+
+
+def _read_agent(
+    name: str, raw: Any, symbols: tuple[SymbolConfig, ...], delay_ns: int
+) -> AgentConfig:
     where = f"agents.{name}"
     if not re.fullmatch(r"[A-Za-z_][\w-]*", name):
         raise ConfigError(f"agents: a name must be letters, digits, _ and -, was {name!r}")
@@ -392,19 +373,31 @@ def _read_agent(name: str, raw: Any, symbols: tuple[SymbolConfig, ...]) -> Agent
         name=name,
         type=keys["type"],
         symbol=symbol,
-        latency_ns=checks.integer(
-            f"{where}.latency_ns", keys.get("latency_ns", 0), 0, MAX_DELAY_NS
-        ),
-        computation_delay_ns=checks.integer(
-            f"{where}.computation_delay_ns", keys.get("computation_delay_ns", 0), 0, MAX_DELAY_NS
+        latency=_read_latency(where, keys),
+        site=None if keys.get("site") is None else checks.text(f"{where}.site", keys["site"]),
+        computation_delay_ns=_delay(
+            f"{where}.computation_delay_ns", keys.get("computation_delay_ns", delay_ns)
         ),
         count=checks.integer(f"{where}.count", keys.get("count", 1), 1),
         parameters=parameters,
     )
 
 
+def _read_latency(where: str, keys: dict[str, Any]) -> Any:
+    """An agent's own latency: a model, or ``latency_ns`` for a constant one."""
+    constant_ns = keys.get("latency_ns")
+    if constant_ns is None:
+        return read_tagged(f"{where}.latency", "model", MODELS, keys.get("latency"))
+    if keys.get("latency") is not None:
+        raise ConfigError(f"{where}: latency_ns and latency contradict each other: give one")
+    return ConstantLatency(checks.integer(f"{where}.latency_ns", constant_ns, 0, MAX_DELAY_NS))
+
+
 def _agent_to_dict(agent: AgentConfig) -> dict[str, Any]:
-    raw = {key: getattr(agent, key) for key in _COMMON_KEYS if key != "symbol"}
-    if agent.symbol is not None:
-        raw["symbol"] = agent.symbol
+    raw = {key: getattr(agent, key) for key in ("type", "computation_delay_ns", "count")}
+    for key in ("symbol", "site"):
+        if getattr(agent, key) is not None:
+            raw[key] = getattr(agent, key)
+    if agent.latency is not None:
+        raw["latency"] = tagged_to_dict("model", MODELS, agent.latency)
     return raw | copy.deepcopy(dict(agent.parameters))

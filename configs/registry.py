@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from marketsim.configs.checks import did_you_mean, refuse_unknown
+from marketsim.checks import did_you_mean, refuse_unknown
 from marketsim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
 #: Registered name -> where its class is; imported when a configuration first uses it.
 AGENTS = {
+    "market_maker": "marketsim.agents.market_maker:MarketMakerAgent",
+    "momentum": "marketsim.agents.momentum:MomentumAgent",
+    "noise": "marketsim.agents.noise:NoiseAgent",
     "pov": "marketsim.agents.pov:POVAgent",
     "replay": "marketsim.agents.replay:ReplayAgent",
     "twap": "marketsim.agents.twap:TWAPAgent",
+    "value": "marketsim.agents.value:ValueAgent",
 }
 
 #: Parameters of an agent class that the simulation fills in; a configuration cannot.

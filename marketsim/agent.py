@@ -89,8 +89,12 @@ class Agent:
 
     Everything an agent learns arrives one latency late, everything it sends takes its computation
     delay and its latency; an agent with zero latency is allowed. To be saved with a simulation, an
-    agent with state of its own overrides :meth:`state_dict` and :meth:`load_state_dict`.
+    agent with state of its own overrides :meth:`state_dict` and :meth:`load_state_dict`. One that is
+    given as an object sets its latency as attributes of its class; None is the market's own.
     """
+
+    latency_ns: int | None = None
+    computation_delay_ns: int | None = None
 
     def on_start(self, market: "Handle") -> None:
         """The simulation begins; ask for wake-ups and feeds here."""
@@ -137,15 +141,19 @@ class CompiledAgent:
 
     A subclass sets ``wake`` to a :class:`~marketsim.compile.Callback` of signature
     :data:`~marketsim.market.WAKE` and ``headroom`` to the most messages that one wake-up sends.
+    Most are a :class:`~marketsim.population.Population`.
     """
 
     wake: "Callback"
     headroom: int = 8
     wants_answers: bool = True
+    hears_fills: bool = True
+    #: How far back it looks at the market beyond its latency; -1: it never looks.
+    looks_back_ns: int = -1
 
-    def install(self, market: "Market", agent: int, symbol: int) -> None:
-        """Write the agent's own records into the block and ask for the first wake-up."""
+    def install(self, market: "Market", members: range, symbol: int) -> None:
+        """Write the records of all agents of the population and ask for their first wake-ups."""
 
     def summary(self, market: "Market") -> dict[str, Any]:
-        """JSON values about this agent for the run's summary."""
+        """JSON values about these agents for the run's summary."""
         return {}

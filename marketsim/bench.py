@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from marketsim.bench_timing import Row, Sizes
-from marketsim.configs.checks import did_you_mean
+from marketsim.checks import did_you_mean
 from marketsim.errors import ConfigError, DataError
 
 #: Name -> where its function is: ``Sizes`` in, an iterator of rows out.

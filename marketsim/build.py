@@ -1,12 +1,16 @@
 """From a configuration to a block of memory with its agents in it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from marketsim.agent import Agent, CompiledAgent
 from marketsim.errors import ConfigError
 from marketsim.handle import Handle
+from marketsim.latency import ConstantLatency
 from marketsim.market import Market
+from marketsim.oracle import draw_paths
+from marketsim.settlement import HEARS_ANSWERS, HEARS_FILLS, HEARS_REFUSALS
 from marketsim.tape import Tape
 
 if TYPE_CHECKING:
@@ -22,14 +26,30 @@ _START = {
 _TAPE_ROWS = {"order_rows": 16_384, "trade_rows": 8_192, "delta_rows": 32_768}
 
 
+@dataclass(frozen=True)
+class Group:
+    """Agents of one entry of the configuration, or one that was given as an object.
+
+    ``compiled`` is the population that they all are, or None for Python agents.
+    """
+
+    name: str
+    type: str
+    members: range
+    symbol: int
+    entry: Any
+    compiled: CompiledAgent | None
+
+
 def build(
     simulation: "Simulation",
     config: Any,
     overrides: Mapping[str, Any] | None,
     agents: Mapping[str, Agent] | Sequence[Agent],
     data: Tape | None,
+    price_paths: Mapping[str, Any] | None,
 ) -> None:
-    """Fill in a simulation: data, symbols, session, block, agents.
+    """Fill in a simulation: data, symbols, session, block, fundamental values, agents.
 
     Raises
     ------
@@ -40,27 +60,25 @@ def build(
 
     loaded = load_config(config, overrides)
     simulation.config = loaded
-    entries = _entries(loaded, agents)
+    early = [_built_early(entry) for entry in loaded.agents]
+    given = _given(loaded, agents)
     simulation.source = data if data is not None else _open(loaded)
     simulation.symbol_configs = _symbols(loaded, simulation.source)
     simulation.symbols = [symbol.name for symbol in simulation.symbol_configs]
     simulation.open_ns, simulation.close_ns = _session(loaded, simulation.source)
-    simulation.agent_names = [name for name, _, _ in entries]
-    simulation.given_agents = [name for name, entry, _ in entries if entry is None]
-    simulation.agent_types = [
-        entry.type if entry is not None else type(given).__name__ for _, entry, given in entries
-    ]
     first = simulation.open_ns
     if simulation.source is not None and len(simulation.source):
         first = min(first, int(simulation.source.orders["time_ns"][0]))
     simulation.start_ns = first
-    replays = [(e.symbol, n) for n, e, _ in entries if e is not None and e.type == "replay"]
-    for symbol, name in replays:
-        if [other for other, _ in replays].count(symbol) > 1:
-            raise ConfigError(f"agents.{name}: only one replay agent can play a symbol's data")
-    _make_block(simulation, len(entries))
-    for agent, (name, entry, given) in enumerate(entries):
-        _add_agent(simulation, agent, name, entry, given)
+    simulation.groups = []
+    simulation.agent_names = []
+    simulation.given_agents = list(given)
+    _make_block(simulation, sum(entry.count for entry in loaded.agents) + len(given))
+    _draw_fundamentals(simulation, price_paths or {})
+    for entry, built in zip(loaded.agents, early, strict=True):
+        _add_entry(simulation, entry, built)
+    for name, agent in given.items():
+        _add_given(simulation, name, agent)
 
 
 def _open(config: Any) -> Tape | None:
@@ -97,33 +115,27 @@ def _session(config: Any, source: Tape | None) -> tuple[int, int]:
     return open_ns, close_ns
 
 
-def _entries(
+def _given(
     config: Any, agents: Mapping[str, Agent] | Sequence[Agent]
-) -> list[tuple[str, Any, Any]]:
-    """All agents in the order of their ids: (name, configuration or None, agent if it is there)."""
-    entries: list[tuple[str, Any, Any]] = []
-    for entry in config.agents:
-        for number in range(entry.count):
-            name = entry.name if entry.count == 1 else f"{entry.name}-{number}"
-            entries.append((name, entry, _built_early(entry)))
-    taken = {name for name, _, _ in entries}
+) -> dict[str, Agent | CompiledAgent]:
+    """Agents that were given as objects, by name."""
+    taken = {entry.name for entry in config.agents}
+    named: dict[str, Any] = {}
     if isinstance(agents, Mapping):
-        named = list(agents.items())
+        named.update(agents)
     else:
-        named = []
         for agent in agents:
             base = name = type(agent).__name__
             number = 2
-            while name in taken or name in dict(named):
+            while name in taken or name in named:
                 name, number = f"{base}-{number}", number + 1
-            named.append((name, agent))
-    for name, agent in named:
+            named[name] = agent
+    for name, agent in named.items():
         if not isinstance(agent, Agent | CompiledAgent):
             raise ConfigError(f"agents: {name!r} must be a marketsim.Agent, was {agent!r}")
         if name in taken:
             raise ConfigError(f"agents: name {name!r} is taken by the configuration")
-        entries.append((name, None, agent))
-    return entries
+    return named
 
 
 def _built_early(entry: Any) -> Any:
@@ -138,7 +150,9 @@ def _make_block(simulation: "Simulation", n_agents: int) -> None:
     config, exchange = simulation.config, simulation.config.exchange
     capacities = dict(_TAPE_ROWS) if config.tape.enabled else {}
     n_books = len(simulation.symbols)
-    market = Market(n_books, n_agents, **_START, rungs=1024 * n_books, **capacities)
+    start = {**_START, "messages": max(_START["messages"], 2 * n_agents)}
+    start["events"] = start["messages"]
+    market = Market(n_books, n_agents, **start, rungs=1024 * n_books, **capacities)
     head = market.header
     head["seed"] = simulation.seed
     head["now_ns"] = simulation.start_ns
@@ -166,39 +180,112 @@ def _fee(field: str, value: float, units: int) -> int:
     return fee
 
 
-def _add_agent(simulation: "Simulation", agent: int, name: str, entry: Any, given: Any) -> None:
-    market = simulation._market
-    built = given if given is not None else entry.build(tape=simulation.source)
-    record = market.view("agents")[agent]
-    record["inbox_head"] = record["inbox_tail"] = -1
-    record["wants"] = 1
-    if entry is not None:
-        record["latency_ns"] = entry.latency_ns
-        record["delay_ns"] = entry.computation_delay_ns
-        record["symbol"] = simulation.symbol_id(entry.symbol) if entry.symbol else 0
-    if isinstance(built, CompiledAgent):
-        record["wants"] = int(built.wants_answers)
-        record["kind"] = _kind_of(simulation, built)
+def _draw_fundamentals(simulation: "Simulation", given: Mapping[str, Any]) -> None:
+    """Fundamental values of the symbols that have one."""
+    oracles = simulation.config.oracles
+    for symbol in (*given, *oracles):
+        simulation.symbol_id(symbol)
+    default = simulation.config.oracle
+    wanted = {symbol: oracles.get(symbol, default) for symbol in simulation.symbols}
+    draw_paths(
+        {symbol: oracle for symbol, oracle in wanted.items() if oracle is not None},
+        given,
+        simulation._market,
+        simulation.symbols,
+        simulation.seed,
+        simulation.open_ns,
+        simulation.close_ns,
+    )
+
+
+def _add_entry(simulation: "Simulation", entry: Any, built: Any) -> None:
+    """All agents of one entry of the configuration."""
+    first = len(simulation.agent_names)
+    members = range(first, first + entry.count)
+    symbol = simulation.symbol_id(entry.symbol) if entry.symbol else 0
+    if entry.count == 1:
+        simulation.agent_names.append(entry.name)
+    else:
+        simulation.agent_names.extend(f"{entry.name}-{i}" for i in range(entry.count))
+    records = simulation._market.view("agents")[first : members.stop]
+    records["delay_ns"] = entry.computation_delay_ns
+    records["symbol"] = symbol
+    if built is None:
+        built = entry.build(tape=simulation.source)
+    compiled = built if isinstance(built, CompiledAgent) else None
+    group = Group(entry.name, entry.type, members, symbol, entry, compiled)
+    if entry.type == "replay":
+        _check_replay(simulation, group)
+    latency = entry.latency or simulation.config.latency
+    _add_group(simulation, group, latency, entry.site)
+    if compiled is None:
+        for agent in members:
+            _add_python(simulation, agent, built if agent == first else entry.build(), symbol)
+
+
+def _add_given(simulation: "Simulation", name: str, agent: Any) -> None:
+    """One agent that was given as an object."""
+    number = len(simulation.agent_names)
+    simulation.agent_names.append(name)
+    config = simulation.config
+    compiled = agent if isinstance(agent, CompiledAgent) else None
+    latency, delay_ns = config.latency, config.computation_delay_ns
+    if compiled is None:
+        if agent.latency_ns is not None:
+            latency = ConstantLatency(agent.latency_ns)
+        if agent.computation_delay_ns is not None:
+            delay_ns = agent.computation_delay_ns
+    simulation._market.view("agents")[number]["delay_ns"] = delay_ns
+    members = range(number, number + 1)
+    group = Group(name, type(agent).__name__, members, 0, None, compiled)
+    _add_group(simulation, group, latency, None)
+    if compiled is None:
+        _add_python(simulation, number, agent, 0)
+
+
+def _check_replay(simulation: "Simulation", group: Group) -> None:
+    others = [other for other in simulation.groups if other.type == "replay"]
+    if len(group.members) > 1 or group.symbol in [other.symbol for other in others]:
+        raise ConfigError(f"agents.{group.name}: only one replay agent can play a symbol's data")
+
+
+def _add_group(simulation: "Simulation", group: Group, latency: Any, site: str | None) -> None:
+    """What all agents of a group have: latency, what they hear, compiled code."""
+    market, members, compiled = simulation._market, group.members, group.compiled
+    simulation.groups.append(group)
+    try:
+        latency.apply(market, members, site)
+    except ConfigError as error:
+        raise ConfigError(f"agents.{group.name}: {error}") from error
+    records = market.view("agents")[members.start : members.stop]
+    records["inbox_head"] = records["inbox_tail"] = -1
+    records["wants"] = HEARS_FILLS | HEARS_ANSWERS
+    looks_back_ns = 0
+    if compiled is not None:
+        records["wants"] = (HEARS_ANSWERS if compiled.wants_answers else 0) | (
+            HEARS_FILLS | HEARS_REFUSALS if compiled.hears_fills else 0
+        )
+        records["kind"] = _kind_of(simulation, compiled)
         head = market.header
-        head["headroom"] = max(int(head["headroom"]), built.headroom)
-        simulation._compiled[agent] = built
-        return
-    horizon = int(record["latency_ns"])
-    if horizon > int(market.header["horizon_ns"]):
-        market.header["horizon_ns"] = horizon
-        if market.capacities["history"] < 64:
+        head["headroom"] = max(int(head["headroom"]), compiled.headroom)
+        looks_back_ns = compiled.looks_back_ns
+    if looks_back_ns >= 0:
+        horizon_ns = int(records["latency_ns"].max()) + looks_back_ns
+        market.header["horizon_ns"] = max(int(market.header["horizon_ns"]), horizon_ns)
+        if horizon_ns and market.capacities["history"] < 64:
             market.resize("history", 64)
-    handle = Handle(simulation, agent, name, int(record["symbol"]))
-    simulation._python[agent] = (built, handle)
+
+
+def _add_python(simulation: "Simulation", number: int, agent: Agent, symbol: int) -> None:
+    handle = Handle(simulation, number, simulation.agent_names[number], symbol)
+    simulation._python[number] = (agent, handle)
 
 
 def _kind_of(simulation: "Simulation", agent: CompiledAgent) -> int:
     """Number of a compiled agent's code in the block's table; 0 is for Python agents."""
     market = simulation._market
-    known = [type(other).wake for other in simulation._compiled.values()]
-    kinds = list(dict.fromkeys(known))
-    if type(agent).wake not in kinds:
-        kinds.append(type(agent).wake)
+    known = (group.compiled for group in simulation.groups)
+    kinds = list(dict.fromkeys(type(other).wake for other in known if other is not None))
     number = kinds.index(type(agent).wake) + 1
     if number >= market.capacities["kinds"]:
         market.resize("kinds", 2 * market.capacities["kinds"])

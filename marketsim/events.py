@@ -7,6 +7,7 @@ never queued again.
 from enum import IntEnum
 
 from marketsim.compile import helper, hot
+from marketsim.latency import latency_ns
 from marketsim.market import POOL_NAMES, agents, ask_for, events, header, messages
 
 SLOT_BITS = 24
@@ -175,15 +176,14 @@ def send(m, time_ns, kind, sender, receiver, symbol, order_id, side, price, size
 @helper
 def tell(m, kind, agent, symbol, order_id, side, price, size, a, b, c, d):
     """A message of the exchange to an agent, on its way for the agent's latency."""
-    due = header(m).now_ns + agents(m, agent).latency_ns
+    due = header(m).now_ns + latency_ns(m, agent)
     send(m, due, kind, EXCHANGE, agent, symbol, order_id, side, price, size, a, b, c, d)
 
 
 @helper
 def ask(m, kind, agent, symbol, order_id, side, price, size, a, b, c):
     """A message of an agent to the exchange: computation delay, then latency."""
-    sender = agents(m, agent)
-    due = header(m).now_ns + sender.delay_ns + sender.latency_ns
+    due = header(m).now_ns + agents(m, agent).delay_ns + latency_ns(m, agent)
     send(m, due, kind, agent, EXCHANGE, symbol, order_id, side, price, size, a, b, c, 0)
 
 

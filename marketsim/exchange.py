@@ -8,6 +8,7 @@ from marketsim.compile import helper
 from marketsim.events import Message, ask, message_room, tell
 from marketsim.ladder import index_find
 from marketsim.market import (
+    agents,
     books,
     counters,
     header,
@@ -31,6 +32,8 @@ from marketsim.matching import (
 )
 from marketsim.settlement import (
     CANCELLED,
+    HEARS_ANSWERS,
+    HEARS_REFUSALS,
     L3,
     ROW_CANCEL,
     ROW_LIMIT,
@@ -71,7 +74,8 @@ MAX_NOTIONAL = 1 << 56  # tick·lots of one order: sums of many still fit into 6
 def reject(m, kind, agent, b, order_id, reason):
     """Refuse a request: count it and tell whoever sent it."""
     counters(m, reason - REJECTS).value += 1
-    if wants(m, agent):
+    heard = HEARS_ANSWERS | (HEARS_REFUSALS if kind == REJECTED else 0)
+    if agents(m, agent).wants & heard:
         tell(m, kind, agent, b, order_id, 0, 0, 0, reason, 0, 0, 0)
 
 

@@ -88,8 +88,7 @@ class Handle:
         """Best bid, its lots, best ask, its lots; a side without orders has 0 lots."""
         market = self._simulation._market
         book = self._book(symbol)
-        while self._simulation._calls.view_touch(market.address, self._agent, book) == NO_ROOM:
-            market.grow()
+        self._simulation._calls.view_touch(market.address, self._agent, book)
         bid, bid_lots, ask, ask_lots = market.mail[:4].tolist()
         return bid, bid_lots, ask, ask_lots
 

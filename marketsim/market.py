@@ -40,11 +40,12 @@ LEVEL = _record(
 LADDER = _record("levels", "orders", "icebergs")
 #: An entry of a ladder, sorted by ``key`` with the best level last.
 RUNG = _record("key", "level")
-#: Totals of one book. ``halted`` is set by the exchange.
-#: ``rows``: rows of the tape's orders so far.
+#: Totals of one book; ``bought_lots``: the part of the volume whose aggressor bought.
+#: ``halted`` is set by the exchange; ``rows``: rows of the tape's orders so far; ``oracle``: where
+#: its fundamental value is, 0 for none.
 BOOK = _record(
     "last_ticks", "traded", "trades", "volume_lots", "notional", "resting_lots", "halted",
-    "tick", "lot", "rows",
+    "tick", "lot", "rows", "bought_lots", "oracle",
 )  # fmt: skip
 #: Hash table from order id to slot + 1 (0: empty), linear probing.
 INDEX = _record("key", "slot")
@@ -62,11 +63,13 @@ MESSAGE = _record(
 )  # fmt: skip
 #: An entry of the event queue: time, then ``sequence << SLOT_BITS | message slot``.
 EVENT = _record("time_ns", "key")
-#: An agent. ``kind`` 0 is Python, others index ``kinds``. ``counter`` is its random stream's; a
-#: compiled agent's records start at ``state``; ``cursor``, ``mark``, ``taken_lots`` are its own.
+#: An agent. ``kind`` 0 is Python, others index ``kinds``. ``latency_ns`` is the least that its
+#: messages take; ``jitter`` is where its latency's random part is described, 0 for none.
+#: ``counter`` and ``jitter_draws`` are its random streams'. A compiled agent's records start at
+#: ``state``, its population's at ``shared``; ``cursor``, ``mark``, ``taken_lots`` are its own.
 AGENT = _record(
     "latency_ns", "delay_ns", "busy_ns", "counter", "state", "state_size", "cursor", "mark",
-    "taken_lots",
+    "taken_lots", "shared", "jitter", "jitter_draws",
     small=("kind", "inbox_head", "inbox_tail", "wants", "symbol"),
 )  # fmt: skip
 #: Compiled agents' code: address of ``wake(m, agent, message)``.
@@ -79,8 +82,8 @@ ACCOUNT = _record(
 #: A subscription to market data of one symbol.
 SUBSCRIPTION = _record("agent", "symbol", "feed", "levels", "last")
 #: Undo log of what a delayed agent may not know yet: old sizes of levels, old trade totals.
-#: ``side`` 0 is a trade: volume and last price before it.
-HISTORY = _record("time_ns", "price_ticks", "old_lots", small=("symbol", "side"))
+#: ``side`` 0 is a trade: volume, bought volume and last price before it.
+HISTORY = _record("time_ns", "price_ticks", "old_lots", "bought_lots", small=("symbol", "side"))
 #: A row of recorded flow that a replay agent plays back; ``kind`` 0 is a reveal of signed size.
 #: ``origin``: row + 1 in which its order came in, 0 if that was out of sight; ``taken_lots``: what
 #: other agents took of the order that came in with this row.
@@ -153,10 +156,13 @@ _PLACE = ("grow_pool", "grow_needed", "index_mask", "index_shift", "ladder_level
 intrinsic: Any = _intrinsic
 
 
-def _fetch(dtype: np.dtype[Any], header_field: str | None) -> Any:
-    """Intrinsic ``(m, slot) -> record`` of a pool, or ``(m,) -> record`` of the header."""
+def _fetch(dtype: np.dtype[Any], header_field: str | None, itemsize: int = 0) -> Any:
+    """Intrinsic ``(m, slot) -> record`` of a pool, or ``(m,) -> record`` of the header.
+
+    ``itemsize`` is the distance of two slots, where that is not the size of a record.
+    """
     record = numba.from_dtype(dtype)
-    itemsize = dtype.itemsize
+    itemsize = itemsize or dtype.itemsize
     field = 0 if header_field is None else HEADER.fields[header_field][1]  # type: ignore[index]
 
     def build(context: Any, builder: Any, m: Any, slot: Any) -> Any:
@@ -219,6 +225,22 @@ def _fetch_capacity(name: str) -> Any:
         return types.int64(types.int64), codegen
 
     return capacity
+
+
+def columns_at(dtype: np.dtype[Any]) -> Any:
+    """Accessor ``(m, word) -> record`` of named columns that lie in the pool of words."""
+    fetch = _fetch(dtype, "words_offset", WORD.itemsize)
+    if not BOUNDSCHECK:
+        return fetch
+    capacity, size = _fetch_capacity("words"), dtype.itemsize // WORD.itemsize
+
+    @helper
+    def checked(m, word):
+        if word < 1 or word + size > capacity(m):
+            raise IndexError("columns out of bounds in pool words")
+        return fetch(m, word)
+
+    return checked
 
 
 @intrinsic
@@ -286,6 +308,7 @@ class Market:
         head = self.header
         head["agents_count"] = n_agents
         head["books_count"] = n_books
+        head["words_count"] = 1  # an offset of 0 means that there is nothing
         for name in RECYCLED:
             head[f"{name}_free"] = -1
         self.view("books")["tick"] = 1
@@ -380,6 +403,20 @@ class Market:
             while target[home]["slot"]:
                 home = (home + 1) & mask
             target[home] = entry
+
+    def take_words(self, count: int) -> int:
+        """Reserve so many zeroed words; returns the index of the first."""
+        first = int(self.header["words_count"])
+        if first + count > self.capacities["words"]:
+            self.resize("words", max(first + count, 2 * self.capacities["words"]))
+        self.header["words_count"] = first + count
+        return first
+
+    def reserve_messages(self, count: int) -> None:
+        """Make room for so many more messages."""
+        needed = int(self.header["messages_live"]) + count
+        if needed > self.capacities["messages"]:
+            self.resize("messages", needed)
 
     def copy(self) -> "Market":
         """A market of its own with the same bytes."""

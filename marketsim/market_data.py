@@ -78,10 +78,80 @@ def first_unknown(m, known_ns):
     if h.horizon_ns == 0:
         return i
     mask = h.history_capacity - 1
-    oldest = max(0, i - h.history_capacity)
-    while i > oldest and history(m, (i - 1) & mask).time_ns > known_ns:
-        i -= 1
+    low = max(0, i - h.history_capacity)
+    step = 1
+    while i - step >= low and history(m, (i - step) & mask).time_ns > known_ns:
+        i -= step
+        step *= 2
+    low = max(low, i - step)  # what lies below is known
+    while low < i:
+        middle = (low + i) >> 1
+        if history(m, middle & mask).time_ns > known_ns:
+            i = middle
+        else:
+            low = middle + 1
     return i
+
+
+@helper
+def changed_since(m, b, side, price, first, end):
+    """Whether the level at a price changed, by changes ``first`` to before ``end``."""
+    mask = header(m).history_capacity - 1
+    for i in range(first, end):
+        change = history(m, i & mask)
+        if change.price_ticks == price and change.side == side and change.symbol == b:
+            return True
+    return False
+
+
+@helper
+def best_known(m, b, ladder, first):
+    """Price and lots of the best visible level before change ``first``; 0 lots: there is none."""
+    h = header(m)
+    mask = h.history_capacity - 1
+    side = 1 - 2 * ladder
+    price = 0
+    lots = 0
+    for i in range(first, h.history_count):  # of each changed level, the oldest size counts
+        change = history(m, i & mask)
+        if change.symbol != b or change.side != side or change.old_lots == 0:
+            continue
+        if lots > 0 and (change.price_ticks - price) * side <= 0:
+            continue
+        if not changed_since(m, b, side, change.price_ticks, first, i):
+            price, lots = change.price_ticks, change.old_lots
+    base = (4 * b + ladder) * h.ladder_levels
+    i = ladders(m, 4 * b + ladder).levels - 1
+    while i >= 0:
+        level = levels(m, rungs(m, base + i).level)
+        if lots > 0 and (level.price_ticks - price) * side <= 0:
+            break
+        if level.visible_lots > 0:
+            if not changed_since(m, b, side, level.price_ticks, first, h.history_count):
+                return level.price_ticks, level.visible_lots
+        i -= 1
+    return price, lots
+
+
+@helper
+def touch_known(m, agent, b):
+    """Touch as an agent knows it: bid, its lots, ask, its lots; a side without orders has 0."""
+    first = first_unknown(m, header(m).now_ns - agents(m, agent).latency_ns)
+    bid, bid_lots = best_known(m, b, BIDS, first)
+    ask, ask_lots = best_known(m, b, ASKS, first)
+    return bid, bid_lots, ask, ask_lots
+
+
+@helper
+def trades_known(m, b, known_ns):
+    """Traded lots, those bought by their aggressors, and the last price, as of ``known_ns``."""
+    h = header(m)
+    book = books(m, b)
+    for i in range(first_unknown(m, known_ns), h.history_count):
+        change = history(m, i & (h.history_capacity - 1))
+        if change.symbol == b and change.side == 0:
+            return change.old_lots, change.bought_lots, change.price_ticks
+    return book.volume_lots, book.bought_lots, book.last_ticks
 
 
 @helper
@@ -165,32 +235,16 @@ def view_depth(m, agent, b, ladder, out):
 
 @entry
 def view_touch(m, agent, b):
-    """Touch as an agent knows it, into the header's mail: bid, its lots, ask, its lots.
-
-    Returns -1 when there is no room for it.
-    """
+    """Touch as an agent knows it, into the header's mail: bid, its lots, ask, its lots."""
     h = header(m)
-    known_ns = h.now_ns - agents(m, agent).latency_ns
-    bids = depth_at(m, b, BIDS, known_ns, 1)
-    h.mail0 = scratch(m, 0).price_ticks if bids > 0 else 0
-    h.mail1 = scratch(m, 0).size_lots if bids > 0 else 0
-    asks = depth_at(m, b, ASKS, known_ns, 1)
-    h.mail2 = scratch(m, 0).price_ticks if asks > 0 else 0
-    h.mail3 = scratch(m, 0).size_lots if asks > 0 else 0
-    return min(bids, asks)
+    h.mail0, h.mail1, h.mail2, h.mail3 = touch_known(m, agent, b)
+    return 0
 
 
 @entry
 def view_trades(m, agent, b):
     """Traded lots and last price as an agent knows them, into the header's mail."""
     h = header(m)
-    book = books(m, b)
-    h.mail0 = book.volume_lots
-    h.mail1 = book.last_ticks
-    first = first_unknown(m, h.now_ns - agents(m, agent).latency_ns)
-    for i in range(first, h.history_count):
-        change = history(m, i & (h.history_capacity - 1))
-        if change.symbol == b and change.side == 0:
-            h.mail0 = change.old_lots
-            h.mail1 = change.price_ticks
-            break
+    volume, _, last = trades_known(m, b, h.now_ns - agents(m, agent).latency_ns)
+    h.mail0, h.mail1 = volume, last
+    return 0

@@ -239,6 +239,8 @@ def match(m, b, order_id, agent, side, price, size, flags):
             filled += at_level
             book.resting_lots -= at_level
             book.volume_lots += at_level
+            if side > 0:
+                book.bought_lots += at_level
             book.notional += at_level * level_price
             book.last_ticks = level_price
             book.traded = 1

@@ -88,14 +88,19 @@ def _summary(simulation: "Simulation") -> dict[str, Any]:
     counters = market.view("counters")["value"].tolist()
     books = market.view("books")
     history = {which.name.lower(): counters[which] for which in Counter}
-    agents = {}
-    for agent, name in enumerate(simulation.agent_names):
-        if agent in simulation._compiled:
-            said = simulation._compiled[agent].summary(market)
-        else:
+    agents: dict[str, Any] = {}
+    for group in simulation.groups:
+        first = group.members.start
+        if group.compiled is not None:
+            ids: dict[str, Any] = {"agent_id": first, "type": group.type}
+            if len(group.members) > 1:
+                ids["count"] = len(group.members)
+            agents[group.name] = {**ids, **group.compiled.summary(market)}
+            continue
+        for agent in group.members:
             python_agent, handle = simulation._python[agent]
             said = python_agent.summary(handle)
-        agents[name] = {"agent_id": agent, "type": simulation.agent_types[agent], **said}
+            agents[handle.name] = {"agent_id": agent, "type": group.type, **said}
     return {
         "config": simulation.config.name,
         "seed": simulation.seed,

@@ -4,9 +4,10 @@ Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as ea
 draw ``n`` of an agent is a function of (seed, agent, n) alone.
 """
 
+import math
 from typing import TYPE_CHECKING
 
-from marketsim.compile import entry, helper
+from marketsim.compile import entry, helper, hot
 from marketsim.market import agents, header
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ _LOW = 0xFFFFFFFF
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _TO_UNIT = 1.0 / (1 << 53)
+#: What a compiled agent's streams are for: its actions, its latencies, its place.
+ACTIONS, LATENCY, PLACE = 0, 1, 2
 
 
 @helper
@@ -41,21 +44,63 @@ def philox(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
+@hot
+def unit(high, low):
+    """Uniform on [0, 1) from two 32-bit words, with 53 bits."""
+    return float((high << 21) | (low >> 11)) * _TO_UNIT
+
+
 @helper
-def draw(m, agent):
-    """Next 64 random bits of an agent's stream, as a signed integer."""
-    h = header(m)
+def block(m, agent, n, purpose):
+    """Four 32-bit words: the ``n``-th of an agent's stream for this purpose."""
+    seed = header(m).seed
+    return philox(n & _LOW, upper(n), agent & _LOW, purpose, seed & _LOW, upper(seed))
+
+
+@hot
+def next_block(m, agent):
+    """Next four words of an agent's own stream."""
     record = agents(m, agent)
     n = record.counter
     record.counter = n + 1
-    words = philox(n & _LOW, upper(n), agent & _LOW, 0, h.seed & _LOW, upper(h.seed))
-    return (words[0] << 32) | words[1]
+    return block(m, agent, n, ACTIONS)
 
 
 @helper
 def uniform(m, agent):
     """Uniform on [0, 1) with 53 bits."""
-    return float((draw(m, agent) >> 11) & ((1 << 53) - 1)) * _TO_UNIT
+    words = next_block(m, agent)
+    return unit(words[0], words[1])
+
+
+@helper
+def exponential(m, agent, mean):
+    """Exponential with this mean, by inversion."""
+    return -mean * math.log1p(-uniform(m, agent))
+
+
+@helper
+def normal(m, agent):
+    """Standard normal (Box & Muller 1958) from one draw of four words."""
+    words = next_block(m, agent)
+    radius = math.sqrt(-2.0 * math.log1p(-unit(words[0], words[1])))
+    return radius * math.cos(2.0 * math.pi * unit(words[2], words[3]))
+
+
+@helper
+def integer(m, agent, low, high):
+    """Uniform whole number from ``low`` to ``high``, both included."""
+    return low + int(uniform(m, agent) * (high - low + 1))
+
+
+@helper
+def jitter_uniform(m, agent):
+    """Uniform on [0, 1) of the stream that an agent's latencies have for themselves."""
+    record = agents(m, agent)
+    n = record.jitter_draws
+    record.jitter_draws = n + 1
+    words = block(m, agent, n, LATENCY)
+    return unit(words[0], words[1])
 
 
 @entry
@@ -70,8 +115,19 @@ def uniform_of(m, agent):
     return uniform(m, agent)
 
 
+@entry
+def fill_places(m, first, out):
+    """Uniforms on [0, 1) into ``out``: where agents ``first``, ``first + 1``, ... are."""
+    for i in range(len(out)):
+        words = block(m, first + i, 0, PLACE)
+        out[i] = unit(words[0], words[1])
+
+
 def generator_for(seed: int, agent: int) -> "np.random.Generator":
-    """NumPy generator of a Python agent: its own stream of (seed, agent), as for compiled ones."""
+    """NumPy generator of a Python agent: its own stream of (seed, agent), as for compiled ones.
+
+    Symbols' fundamental values have theirs from ``agent`` 2**63 on.
+    """
     import numpy as np
 
     return np.random.Generator(np.random.Philox(key=[seed & (1 << 64) - 1, agent]))

@@ -40,6 +40,8 @@ UNFILLED = int(Cancelled.UNFILLED)
 SELF_TRADE = int(Cancelled.SELF_TRADE)
 L3, TRADES = int(Feed.L3), int(Feed.TRADES)
 TELL_L3, TELL_TRADE = int(Message.L3), int(Message.TRADE)
+#: What an agent hears of its orders: bits of ``agents.wants``.
+HEARS_FILLS, HEARS_ANSWERS, HEARS_REFUSALS = 1, 2, 4
 TAPE_FULL = -1  # in ``header.grow_pool``: take the tape's rows away instead of growing
 ORDER_ROWS, HISTORY = POOL_NAMES.index("order_rows"), POOL_NAMES.index("history")
 TRADE_ROWS, DELTA_ROWS = POOL_NAMES.index("trade_rows"), POOL_NAMES.index("delta_rows")
@@ -168,12 +170,18 @@ def has_feeds(m):
 
 @hot
 def wants(m, agent):
-    """Whether an agent is told of its orders and fills."""
-    return agent >= 0 and agents(m, agent).wants != 0
+    """Whether an agent is told what becomes of its orders."""
+    return agent >= 0 and agents(m, agent).wants & HEARS_ANSWERS
+
+
+@hot
+def wants_fills(m, agent):
+    """Whether an agent is told of its fills."""
+    return agent >= 0 and agents(m, agent).wants & HEARS_FILLS
 
 
 @helper
-def remember_trade(m, b, volume_before, last_before):
+def remember_trade(m, b, side, volume_before, last_before):
     """Keep a book's trade totals for those who may not know the trade yet."""
     h = header(m)
     if h.horizon_ns > 0:
@@ -184,6 +192,10 @@ def remember_trade(m, b, volume_before, last_before):
         entry.side = 0
         entry.price_ticks = last_before
         entry.old_lots = volume_before
+        book = books(m, b)
+        entry.bought_lots = book.bought_lots
+        if side > 0:
+            entry.bought_lots -= book.volume_lots - volume_before
 
 
 @helper
@@ -202,10 +214,10 @@ def settle_fill(m, b, side, row, sequence):
     elif origin < 0 and maker != taker:
         agents(m, maker).taken_lots += size
     fee = book_fill(m, maker, b, -side, price, size, 1)
-    if wants(m, maker):
+    if wants_fills(m, maker):
         tell(m, FILLED, maker, b, maker_id, -side, price, size, left, 1, fee, 0)
     fee = book_fill(m, taker, b, side, price, size, 0)
-    if wants(m, taker):
+    if wants_fills(m, taker):
         tell(m, FILLED, taker, b, taker_id, side, price, size, -1, 0, fee, 0)
     if has_feeds(m):
         feed_event(m, TRADES, b, 0, 0, side, price, size)
@@ -220,7 +232,7 @@ def settle_outcomes(m, b, side, volume_before, last_before):
     """Everything that follows from what matching did, in its order; then forgets it."""
     h = header(m)
     if books(m, b).volume_lots > volume_before:
-        remember_trade(m, b, volume_before, last_before)
+        remember_trade(m, b, side, volume_before, last_before)
     sequence = books(m, b).rows - 1  # of the incoming order; cancelled makers add rows behind it
     for row in range(h.outcomes_count):
         outcome = outcomes(m, row)

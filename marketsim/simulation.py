@@ -18,12 +18,15 @@ import numpy as np
 
 from marketsim.agent import Agent, CompiledAgent
 from marketsim.book import _digest
+from marketsim.build import Group, build
+from marketsim.checks import did_you_mean
 from marketsim.clock import format_time, parse_time
 from marketsim.errors import ConfigError, DataError, StateError
 from marketsim.handle import Handle
 from marketsim.kernel import BUDGET, DONE, EMPTY_TAPE, GROW, PYTHON, calls, send_close
 from marketsim.mail import Mailman
 from marketsim.market import Market
+from marketsim.oracle import PricePath
 from marketsim.recorder import Recorder
 from marketsim.result import Run, make_run
 from marketsim.tape import Tape
@@ -43,6 +46,7 @@ class Simulation:
     overrides : dotted keys, as for :func:`marketsim.load_config`.
     agents : further agents, by name or as a list (named after their classes).
     data : tape that replay agents play back, instead of the configuration's ``data``.
+    price_paths : fundamental values by symbol, instead of the configuration's oracles.
     out : folder to which the tape is streamed while the simulation runs; None keeps it in memory.
 
     Raises
@@ -59,9 +63,10 @@ class Simulation:
         overrides: Mapping[str, Any] | None = None,
         agents: Mapping[str, Agent] | Sequence[Agent] = (),
         data: Tape | None = None,
+        price_paths: Mapping[str, PricePath] | None = None,
         out: str | Path | None = None,
     ) -> None:
-        self._prepare(config, seed, overrides, agents, data)
+        self._prepare(config, seed, overrides, agents, data, price_paths)
         self._start()
         self._record(out)
 
@@ -72,10 +77,9 @@ class Simulation:
         overrides: Mapping[str, Any] | None,
         agents: Mapping[str, Agent] | Sequence[Agent],
         data: Tape | None,
+        price_paths: Mapping[str, PricePath] | None = None,
     ) -> None:
         """Everything but the agents' first messages and the tape."""
-        from marketsim.build import build
-
         if (
             isinstance(seed, bool)
             or not isinstance(seed, int | np.integer)
@@ -85,21 +89,20 @@ class Simulation:
         self.seed = int(seed)
         self._market: Market
         self._python: dict[int, tuple[Agent, Handle]] = {}
-        self._compiled: dict[int, CompiledAgent] = {}
         self._interrupted = False
         self._wall_s = 0.0
         self.source_digest: str | None = None
         self._recorder: Recorder
-        build(self, config, overrides, agents, data)
+        build(self, config, overrides, agents, data, price_paths)
         self._mailman = Mailman(self)
         self._calls = calls()
 
     def _record(self, out: str | Path | None) -> None:
         """Begin the tape, in memory or on disk: last, so that no error leaves an empty one."""
         self._recorder = Recorder(self._tape_metas(), out if self.config.tape.enabled else None)
-        for agent, compiled in self._compiled.items():
-            if hasattr(compiled, "reveals"):
-                self._recorder.watch(agent)
+        for group in self.groups:
+            if hasattr(group.compiled, "reveals"):
+                self._recorder.watch(group.members.start)
 
     # -- set up by marketsim.build ----------------------------------------------------------
 
@@ -109,7 +112,7 @@ class Simulation:
     close_ns: int
     start_ns: int
     agent_names: list[str]
-    agent_types: list[str]
+    groups: list[Group]
     symbol_configs: list[Any]
     given_agents: list[str]
     source: Tape | None
@@ -136,13 +139,16 @@ class Simulation:
     def _start(self) -> None:
         """First messages of everybody, in the order of their ids."""
         send_close(self._market.address, self.close_ns)
-        for agent in range(len(self.agent_names)):
-            if agent in self._compiled:
-                symbol = int(self._market.view("agents")[agent]["symbol"])
-                self._compiled[agent].install(self._market, agent, symbol)
+        for group in self.groups:
+            if group.compiled is not None:
+                try:
+                    group.compiled.install(self._market, group.members, group.symbol)
+                except ConfigError as error:
+                    raise ConfigError(f"agents.{group.name}: {error}") from error
             else:
-                python_agent, handle = self._python[agent]
-                python_agent.on_start(handle)
+                for agent in group.members:
+                    python_agent, handle = self._python[agent]
+                    python_agent.on_start(handle)
 
     # -- running ----------------------------------------------------------------------------
 
@@ -306,12 +312,12 @@ class Simulation:
             If there is no such agent.
         """
         if name not in self.agent_names:
-            known = ", ".join(self.agent_names)
-            raise ConfigError(f"agent must be one of {known}, was {name!r}")
+            hint = did_you_mean(name, [group.name for group in self.groups])
+            raise ConfigError(f"agent: there is no {name!r}{hint}")
         number = self.agent_names.index(name)
-        if number in self._compiled:
-            return self._compiled[number]
-        return self._python[number][0]
+        if number in self._python:
+            return self._python[number][0]
+        return next(g.compiled for g in self.groups if number in g.members)  # type: ignore[return-value]
 
     @property
     def tape(self) -> Tape:
@@ -328,11 +334,11 @@ class Simulation:
     def _reveals(self) -> list[Any]:
         """Reveals that the replay agents have played so far, by symbol."""
         rows: list[Any] = [None] * len(self.symbols)
-        for agent, compiled in self._compiled.items():
-            table = getattr(compiled, "reveals", None)
+        for group in self.groups:
+            table = getattr(group.compiled, "reveals", None)
             if table is not None:
-                symbol = int(self._market.view("agents")[agent]["symbol"])
-                rows[symbol] = self._recorder.placed(table, agent, symbol)
+                first, symbol = group.members.start, group.symbol
+                rows[symbol] = self._recorder.placed(table, first, symbol)
         return rows
 
     def digest(self) -> str:
@@ -423,6 +429,7 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     agents: Mapping[str, Agent] | Sequence[Agent] = (),
     data: Tape | None = None,
+    price_paths: Mapping[str, PricePath] | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Build a simulation, run it and, with ``out``, write the run to a folder.
@@ -433,7 +440,9 @@ def run(
     folder = None if out is None else Path(out)
     if folder is not None and (folder / "tape").exists():
         raise DataError(f"out {folder}: holds a run already; choose another folder")
-    simulation = Simulation(config, seed, overrides=overrides, agents=agents, data=data)
+    simulation = Simulation(
+        config, seed, overrides=overrides, agents=agents, data=data, price_paths=price_paths
+    )
     until_ns = simulation._until_ns(until)
     if folder is not None:
         simulation._record(folder / "tape")

@@ -40,6 +40,13 @@ def mapping(field: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
+def sequence(field: str, value: Any) -> list[Any]:
+    """Return a list's items."""
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{field} must be a list, was {value!r}")
+    return list(value)
+
+
 def text(field: str, value: Any) -> str:
     """Return text that is not empty."""
     if not isinstance(value, str) or not value.strip():
@@ -70,6 +77,14 @@ def positive(field: str, value: Any) -> float:
     result = number(field, value)
     if result <= 0:
         raise ConfigError(f"{field} must be > 0, was {value!r}")
+    return result
+
+
+def at_least_zero(field: str, value: Any) -> float:
+    """Return a finite number >= 0."""
+    result = number(field, value)
+    if result < 0:
+        raise ConfigError(f"{field} must be >= 0, was {value!r}")
     return result
 
 
