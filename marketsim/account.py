@@ -4,7 +4,7 @@ All in integers, so that cash and shares are conserved to the unit: ``cash + cos
 every instant, whatever the rounding of a partly closed position's cost.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,6 @@ from marketsim.compile import helper
 from marketsim.market import accounts, header
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from marketsim.market import Market
 
 MICRO = 1_000_000
@@ -64,9 +62,9 @@ def fill_reached(m, agent, symbol, side, price, lots):
     account.known_cash -= side * price * lots
 
 
-def account_table(
+def account_columns(
     market: "Market", agents: list[str], symbols: list[str], marks: list[int | None]
-) -> "pd.DataFrame":
+) -> dict[str, Any]:
     """Accounts of all agents in all symbols, marked to market.
 
     Parameters
@@ -76,32 +74,29 @@ def account_table(
 
     Returns
     -------
-    DataFrame: agent, symbol, position_lots, cash_ticks, pnl_ticks (realised + unrealised - fees),
-    realised_ticks, unrealised_ticks, average_price_ticks (NaN when flat), fees_ticks, bought_lots,
-    sold_lots, trades.
+    Columns with a row for each agent and symbol, as lists of words and arrays of numbers: agent,
+    symbol, position_lots, cash_ticks, pnl_ticks (realised + unrealised - fees), realised_ticks,
+    unrealised_ticks, average_price_ticks (NaN when flat), fees_ticks, bought_lots, sold_lots,
+    trades.
     """
-    import pandas as pd
-
-    table = market.view("accounts")[: len(agents) * len(symbols)]
+    table = market.view("accounts")[: len(agents) * len(symbols)].copy()
     position, cost = table["position_lots"], table["cost"]
     marked = np.tile([mark is not None for mark in marks], len(agents))
     mark = np.tile([0 if mark is None else mark for mark in marks], len(agents))
     unrealised = np.where(marked, position * mark - cost, 0)
     fees = table["fees_micro"] / MICRO
     flat = np.full(len(table), np.nan)
-    return pd.DataFrame(
-        {
-            "agent": [name for name in agents for _ in symbols],
-            "symbol": list(symbols) * len(agents),
-            "position_lots": position,
-            "cash_ticks": table["cash"],
-            "pnl_ticks": table["realised"] + unrealised - fees,
-            "realised_ticks": table["realised"],
-            "unrealised_ticks": unrealised,
-            "average_price_ticks": np.divide(cost, position, out=flat, where=position != 0),
-            "fees_ticks": fees,
-            "bought_lots": table["bought_lots"],
-            "sold_lots": table["sold_lots"],
-            "trades": table["trades"],
-        }
-    )
+    return {
+        "agent": [name for name in agents for _ in symbols],
+        "symbol": list(symbols) * len(agents),
+        "position_lots": position,
+        "cash_ticks": table["cash"],
+        "pnl_ticks": table["realised"] + unrealised - fees,
+        "realised_ticks": table["realised"],
+        "unrealised_ticks": unrealised,
+        "average_price_ticks": np.divide(cost, position, out=flat, where=position != 0),
+        "fees_ticks": fees,
+        "bought_lots": table["bought_lots"],
+        "sold_lots": table["sold_lots"],
+        "trades": table["trades"],
+    }

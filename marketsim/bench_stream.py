@@ -15,7 +15,7 @@ from marketsim.compile import callback
 from marketsim.events import Message, ask, wake_at
 from marketsim.kernel import send_wake
 from marketsim.market import WAKE, Market, agents, header
-from marketsim.rng import draw
+from marketsim.rng import next_block
 
 _ORDER, _CANCEL, _DAY = int(Message.ORDER), int(Message.CANCEL), int(Flag.DAY)
 _BUY, _SELL = int(Side.BUY), int(Side.SELL)
@@ -50,7 +50,7 @@ def _wake(m, agent, slot):  # type: ignore[no-untyped-def]
     """Send an order near the middle, or take back an old one, and sleep for a while."""
     h = header(m)
     me = agents(m, agent)
-    bits = draw(m, agent)
+    bits, pause, _, _ = next_block(m, agent)
     me.cursor += 1
     if me.cursor % 2 == 0 and h.next_order_id > _LIVE_ORDERS:
         ask(m, _CANCEL, agent, me.symbol, h.next_order_id - _LIVE_ORDERS, 0, 0, 0, 0, 0, 0)
@@ -61,7 +61,7 @@ def _wake(m, agent, slot):  # type: ignore[no-untyped-def]
         order_id = h.next_order_id
         h.next_order_id = order_id + 1
         ask(m, _ORDER, agent, me.symbol, order_id, side, price, size, _DAY, 0, 0)
-    wake_at(m, agent, h.now_ns + 1 + ((bits >> 32) & 0xFFFFFF) * me.mark // 0x800000)
+    wake_at(m, agent, h.now_ns + 1 + (pause >> 8) * me.mark // 0x800000)
     return 0
 
 
@@ -75,15 +75,16 @@ class Crowd(CompiledAgent):
 
     wake = _wake
     headroom = 4
-    wants_answers = False
+    wants_answers = hears_fills = False
 
     def __init__(self, interval_ns: int) -> None:
         self.interval_ns = interval_ns
 
-    def install(self, market: Market, agent: int, symbol: int) -> None:
+    def install(self, market: Market, members: range, symbol: int) -> None:
         """Wake at the open."""
-        market.view("agents")[agent]["mark"] = self.interval_ns
-        send_wake(market.address, agent, int(market.header["open_ns"]))
+        for agent in members:
+            market.view("agents")[agent]["mark"] = self.interval_ns
+            send_wake(market.address, agent, int(market.header["open_ns"]))
 
 
 def crowded_day(orders: int) -> dict[str, Any]:

@@ -35,32 +35,49 @@ def _problem(path: Path, doing: str, error: Exception) -> DataError:
     return DataError(f"{path}: cannot be {doing} ({reason})")
 
 
-def write_parquet(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write columns as one zstd-compressed Parquet file."""
+def write_parquet(path: Path, columns: Mapping[str, NDArray[Any] | list[str]]) -> None:
+    """Write columns of numbers and of words as one zstd-compressed Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    arrays = [pa.array(column) for column in columns.values()]
-    fields = [  # no column has nulls, and none are written
-        pa.field(key, array.type, nullable=False)
-        for key, array in zip(columns, arrays, strict=True)
+    arrays = {key: _arrow(column) for key, column in columns.items()}
+    few = [key for key in columns if key in DICTIONARY or isinstance(columns[key], list)]
+    fields = [
+        pa.field(key, array.type, nullable=array.buffers()[0] is not None)
+        for key, array in arrays.items()
     ]
     pq.write_table(
-        pa.Table.from_arrays(arrays, schema=pa.schema(fields)),
+        pa.Table.from_arrays(list(arrays.values()), schema=pa.schema(fields)),
         path,
         compression="zstd",
         compression_level={key: 3 if key.endswith("order_id") else 1 for key in columns},
-        use_dictionary=[key for key in columns if key in DICTIONARY],
+        use_dictionary=few,
         column_encoding={
             key: "DELTA_BINARY_PACKED" if key in DIFFERENCES else SPLIT
             for key in columns
-            if key not in DICTIONARY
+            if key not in few
         },
         write_statistics=False,
         store_schema=False,
         row_group_size=1 << 20,
         max_rows_per_page=1 << 20,
     )
+
+
+def _arrow(column: NDArray[Any] | list[str]) -> Any:
+    """Arrow array of a column, NaN as null; Arrow's own way imports pandas."""
+    import pyarrow as pa
+
+    if isinstance(column, list):
+        words = [word.encode() for word in column]
+        ends = np.cumsum([0, *(len(word) for word in words)], dtype=np.int32)
+        text = pa.py_buffer(b"".join(words))
+        return pa.StringArray.from_buffers(len(words), pa.py_buffer(ends), text)
+    known = None
+    if column.dtype.kind == "f":
+        known = pa.py_buffer(np.packbits(~np.isnan(column), bitorder="little"))
+    values = pa.py_buffer(np.ascontiguousarray(column))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), len(column), [known, values])
 
 
 def integers(column: Any) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """A tape written to disk while a simulation runs, in constant memory."""
 
 import functools
+import importlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -94,6 +95,9 @@ class StreamTape:
         self._parts = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="marketsim-tape")
         self._writing: Future[None] | None = None
+        self._thread.submit(
+            importlib.import_module, "pyarrow.parquet"
+        )  # while the first part fills
         self._failure: Exception | None = None
 
     def append(self, orders: "Columns", trades: "Columns", deltas: "Columns") -> None:

@@ -1,12 +1,14 @@
 """Accounts: nothing is made and nothing is lost, and every agent knows what is its own."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from marketsim.account import MICRO, account_table
+from marketsim.account import MICRO, account_columns
+from marketsim.agent import Agent
 from marketsim.market import Market
 from marketsim.simulation import Simulation
 
@@ -57,7 +59,7 @@ def test_cash_and_shares_are_conserved_to_the_unit(seed: int, noise: type[Any]) 
     assert live.sum() > 0
 
 
-def naive_account_table(
+def naive_accounts(
     market: Market, agents: list[str], symbols: list[str], marks: list[int | None]
 ) -> pd.DataFrame:
     """One account after the other, in Python's integers."""
@@ -97,9 +99,14 @@ def test_the_table_equals_a_plain_loop(marks: list[int | None]) -> None:
         high = 1 << 20 if field == "position_lots" else 1 << 52
         accounts[field] = rng.integers(-high, high, len(accounts))
     accounts["position_lots"][::5] = 0
-    found = account_table(market, agents, symbols, marks)
-    pd.testing.assert_frame_equal(
-        found, naive_account_table(market, agents, symbols, marks), check_exact=True
-    )
-    accounts["cash"] = 0  # the table is a copy
-    assert (found["cash_ticks"] != 0).any()
+    found = pd.DataFrame(account_columns(market, agents, symbols, marks))
+    expected = naive_accounts(market, agents, symbols, marks)
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_accounts_on_disk_are_those_of_the_run(noise: type[Any], tmp_path: Path) -> None:
+    run = Simulation({}, agents={"naïve": noise(), "idle": Agent()}).run(OPEN + 20_000)
+    run.save(tmp_path)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "accounts.parquet"), run.accounts)
+    assert run.accounts["agent"].tolist() == ["naïve", "idle"]
+    assert run.accounts["average_price_ticks"].isna()[1]
