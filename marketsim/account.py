@@ -6,12 +6,12 @@ every instant, whatever the rounding of a partly closed position's cost.
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from marketsim.compile import helper
 from marketsim.market import accounts, header
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from marketsim.market import Market
 
 MICRO = 1_000_000
@@ -62,9 +62,9 @@ def fill_reached(m, agent, symbol, side, price, lots):
     account.known_cash -= side * price * lots
 
 
-def account_table(
+def account_columns(
     market: "Market", agents: list[str], symbols: list[str], marks: list[int | None]
-) -> "pd.DataFrame":
+) -> dict[str, Any]:
     """Accounts of all agents in all symbols, marked to market.
 
     Parameters
@@ -74,35 +74,29 @@ def account_table(
 
     Returns
     -------
-    DataFrame: agent, symbol, position_lots, cash_ticks, pnl_ticks (realised + unrealised - fees),
-    realised_ticks, unrealised_ticks, average_price_ticks (None when flat), fees_ticks, bought_lots,
-    sold_lots, trades.
+    Columns with a row for each agent and symbol, as lists of words and arrays of numbers: agent,
+    symbol, position_lots, cash_ticks, pnl_ticks (realised + unrealised - fees), realised_ticks,
+    unrealised_ticks, average_price_ticks (NaN when flat), fees_ticks, bought_lots, sold_lots,
+    trades.
     """
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-    table = market.view("accounts")
-    for agent, name in enumerate(agents):
-        for symbol, ticker in enumerate(symbols):
-            account = table[agent * len(symbols) + symbol]
-            position, cost = int(account["position_lots"]), int(account["cost"])
-            mark = marks[symbol]
-            unrealised = position * mark - cost if mark is not None else 0
-            fees = int(account["fees_micro"]) / MICRO
-            rows.append(
-                {
-                    "agent": name,
-                    "symbol": ticker,
-                    "position_lots": position,
-                    "cash_ticks": int(account["cash"]),
-                    "pnl_ticks": int(account["realised"]) + unrealised - fees,
-                    "realised_ticks": int(account["realised"]),
-                    "unrealised_ticks": unrealised,
-                    "average_price_ticks": cost / position if position else None,
-                    "fees_ticks": fees,
-                    "bought_lots": int(account["bought_lots"]),
-                    "sold_lots": int(account["sold_lots"]),
-                    "trades": int(account["trades"]),
-                }
-            )
-    return pd.DataFrame(rows)
+    table = market.view("accounts")[: len(agents) * len(symbols)].copy()
+    position, cost = table["position_lots"], table["cost"]
+    marked = np.tile([mark is not None for mark in marks], len(agents))
+    mark = np.tile([0 if mark is None else mark for mark in marks], len(agents))
+    unrealised = np.where(marked, position * mark - cost, 0)
+    fees = table["fees_micro"] / MICRO
+    flat = np.full(len(table), np.nan)
+    return {
+        "agent": [name for name in agents for _ in symbols],
+        "symbol": list(symbols) * len(agents),
+        "position_lots": position,
+        "cash_ticks": table["cash"],
+        "pnl_ticks": table["realised"] + unrealised - fees,
+        "realised_ticks": table["realised"],
+        "unrealised_ticks": unrealised,
+        "average_price_ticks": np.divide(cost, position, out=flat, where=position != 0),
+        "fees_ticks": fees,
+        "bought_lots": table["bought_lots"],
+        "sold_lots": table["sold_lots"],
+        "trades": table["trades"],
+    }

@@ -22,6 +22,7 @@ BENCHMARKS = {
     "replay": "marketsim.bench_engine:replay",
     "python-agent": "marketsim.bench_engine:python_agent",
     "tape": "marketsim.bench_engine:tape",
+    "stream": "marketsim.bench_stream:stream",
     "cold-start": "marketsim.bench_process:cold_start",
     "memory": "marketsim.bench_process:memory",
 }

@@ -40,6 +40,8 @@ class Sizes:
     data : a LOBSTER file or saved tape to replay beside the synthetic day.
     stream_rows, naive_rows : events of the stream for the compiled book, for the naive one.
     close : end of the synthetic day.
+    stream_orders, stream_config : rows of orders of the long run that is streamed; a configuration
+        to run instead of the one of that length: a name, a path or a mapping.
     wake_until, wake_ns : how long, and how often, a Python agent is woken.
     repeats : of everything that is timed; the fastest counts.
     """
@@ -48,6 +50,8 @@ class Sizes:
     stream_rows: int = 1_000_000
     naive_rows: int = 100_000
     close: str = "16:00"
+    stream_orders: int = 10_000_000
+    stream_config: Any = None
     wake_until: str = "10:30"
     wake_ns: int = 10_000_000
     repeats: int = 5

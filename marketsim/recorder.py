@@ -28,7 +28,7 @@ class Recorder:
             if out is None:
                 self._writers.append(MemoryTape())
                 continue
-            from marketsim.tape_io import StreamTape
+            from marketsim.tape_stream import StreamTape
 
             folder = Path(out) if symbol == 0 else Path(f"{out}-{meta['symbol']}")
             self._writers.append(StreamTape(folder, meta))
@@ -72,13 +72,16 @@ class Recorder:
         return self._close(reveals, now_ns, complete=True)
 
     def _close(self, reveals: list[Any], now_ns: int, complete: bool) -> list[Tape]:
-        tapes = []
-        for writer, meta, rows in zip(self._writers, self._metas, reveals, strict=True):
-            ended = {**meta, "complete": complete}
-            if now_ns < meta["close_ns"]:
-                ended["between"] = [meta["open_ns"], now_ns]
-            tapes.append(writer.finish(ended, rows))
-        return tapes
+        metas = [self._ended(meta, now_ns, complete) for meta in self._metas]
+        finishing = zip(self._writers, metas, reveals, strict=True)
+        return [writer.finish(meta, rows) for writer, meta, rows in finishing]
+
+    @staticmethod
+    def _ended(meta: Mapping[str, Any], now_ns: int, complete: bool) -> dict[str, Any]:
+        ended = {**meta, "complete": complete}
+        if now_ns < meta["close_ns"]:
+            ended["between"] = [meta["open_ns"], now_ns]
+        return ended
 
     def finish(self, reveals: list[Any], now_ns: int) -> None:
         """The run is over: write what is left of streamed tapes."""
@@ -87,10 +90,15 @@ class Recorder:
 
     def abandon(self, reveals: list[Any], now_ns: int) -> None:
         """Something went wrong: what was streamed stays readable, marked as incomplete."""
-        if self._streams and self._finished is None:
+        if not self._streams or self._finished is not None:
+            return
+        tapes = []
+        for writer, meta, rows in zip(self._writers, self._metas, reveals, strict=True):
             # A full disk fails here once more; the first error is on its way already.
             with suppress(DataError):
-                self._finished = self._close(reveals, now_ns, complete=False)
+                tapes.append(writer.finish(self._ended(meta, now_ns, complete=False), rows))
+        if len(tapes) == len(self._writers):
+            self._finished = tapes
 
     def rows_of_agents(self) -> dict[int, Any]:
         """Rows of orders so far of each watched agent."""

@@ -1,5 +1,6 @@
 """The result of a simulation: tape, accounts, summary."""
 
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -7,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marketsim.account import account_table
+from marketsim.account import account_columns
 from marketsim.codes import Reject
 from marketsim.errors import DataError
 from marketsim.history import Counter
 from marketsim.tape import Tape
+from marketsim.tape_io import write_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,18 +28,24 @@ class Run:
     Attributes
     ----------
     tape : of the first symbol; ``tapes`` has them all by name.
-    accounts : DataFrame with a row for each agent and symbol, see
-        :func:`marketsim.account.account_table`.
     summary : JSON values: counts, rejects by reason, what recorded flow could no longer do
         (``history``), what each agent says of itself (``agents``), the digest of the state.
     config : the configuration that was run.
+    account_columns : columns of :attr:`accounts`.
     """
 
     tape: Tape
-    accounts: "pd.DataFrame"
     summary: dict[str, Any]
     config: Any
     tapes: Mapping[str, Tape] = field(repr=False)
+    account_columns: Mapping[str, Any] = field(repr=False)
+
+    @functools.cached_property
+    def accounts(self) -> "pd.DataFrame":
+        """A row for each agent and symbol, see :func:`marketsim.account.account_columns`."""
+        import pandas as pd  # takes as long to import as a day to simulate
+
+        return pd.DataFrame(dict(self.account_columns))
 
     def save(self, folder: str | Path) -> None:
         """Write ``tape/``, ``accounts.parquet``, ``summary.json`` and ``config.json``.
@@ -56,7 +64,7 @@ class Run:
                 if not (target / "manifest.json").exists():
                     tape.save(target)
             beside = folder / "accounts.parquet.tmp"
-            self.accounts.to_parquet(beside, index=False)
+            write_parquet(beside, self.account_columns)
             os.replace(beside, folder / "accounts.parquet")
             for name, content in (("config", self.config.to_dict()), ("summary", self.summary)):
                 beside = folder / f"{name}.json.tmp"
@@ -71,9 +79,12 @@ def make_run(simulation: "Simulation") -> Run:
     market = simulation._market
     marks = [_mark(simulation, book) for book in range(len(simulation.symbols))]
     tapes = simulation.tapes
-    accounts = account_table(market, simulation.agent_names, simulation.symbols, marks)
     return Run(
-        tapes[simulation.symbols[0]], accounts, _summary(simulation), simulation.config, tapes
+        tapes[simulation.symbols[0]],
+        _summary(simulation),
+        simulation.config,
+        tapes,
+        account_columns(market, simulation.agent_names, simulation.symbols, marks),
     )
 
 

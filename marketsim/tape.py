@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from marketsim.clock import parse_time
 from marketsim.codes import Cause
 from marketsim.errors import DataError
-from marketsim.tape_io import StreamTape, TapeReader, TapeWriter
+from marketsim.tape_io import TapeReader, TapeWriter
+from marketsim.tape_stream import StreamTape
 from marketsim.tape_tables import BookTable, Table, TapeDigest
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +18,16 @@ from numpy.typing import NDArray
 from marketsim.errors import DataError
 from marketsim.tape_tables import BOOK_COLUMNS, BookTable, Table
 
-if TYPE_CHECKING:
-    from marketsim.tape import Columns, Tape
-
 FORMAT = "marketsim-tape"
 VERSION = 1
-PART_ROWS = 250_000
-#: How columns are packed, as measured on a day of real orders. What rises slowly or scatters around
-#: a level is kept as differences, what has few values in a dictionary. An id returns soon after it
-#: came, so that its whole bytes compress best.
-DIFFERENCES = {"time_ns", "sequence", "price_ticks"}
-DICTIONARY = {"kind", "side", "cause", "agent_id", "maker_agent_id", "taker_agent_id"}
-IDS = {"order_id", "maker_order_id", "taker_order_id"}
+#: Rows of orders in a part; a thread packs one while a simulation fills the next.
+PART_ROWS = 1 << 17
+#: How columns are packed, as measured for time and size on real and simulated days. What rises is
+#: kept as differences, a side in a dictionary; of all others the first bytes, the second bytes, ...
+#: lie together.
+DIFFERENCES = {"time_ns", "sequence"}
+DICTIONARY = {"side"}
+SPLIT = "BYTE_STREAM_SPLIT"
 
 
 def _problem(path: Path, doing: str, error: Exception) -> DataError:
@@ -38,25 +35,49 @@ def _problem(path: Path, doing: str, error: Exception) -> DataError:
     return DataError(f"{path}: cannot be {doing} ({reason})")
 
 
-def write_parquet(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write columns as one zstd-compressed Parquet file."""
+def write_parquet(path: Path, columns: Mapping[str, NDArray[Any] | list[str]]) -> None:
+    """Write columns of numbers and of words as one zstd-compressed Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table({key: pa.array(column) for key, column in columns.items()})
-    encodings = {key: _encoding(key) for key in columns if key not in DICTIONARY}
+    arrays = {key: _arrow(column) for key, column in columns.items()}
+    few = [key for key in columns if key in DICTIONARY or isinstance(columns[key], list)]
+    fields = [
+        pa.field(key, array.type, nullable=array.buffers()[0] is not None)
+        for key, array in arrays.items()
+    ]
     pq.write_table(
-        table,
+        pa.Table.from_arrays(list(arrays.values()), schema=pa.schema(fields)),
         path,
         compression="zstd",
-        compression_level={key: 6 if key in IDS else 3 for key in columns},
-        use_dictionary=[key for key in columns if key in DICTIONARY],
-        column_encoding=encodings,
+        compression_level={key: 3 if key.endswith("order_id") else 1 for key in columns},
+        use_dictionary=few,
+        column_encoding={
+            key: "DELTA_BINARY_PACKED" if key in DIFFERENCES else SPLIT
+            for key in columns
+            if key not in few
+        },
         write_statistics=False,
         store_schema=False,
         row_group_size=1 << 20,
         max_rows_per_page=1 << 20,
     )
+
+
+def _arrow(column: NDArray[Any] | list[str]) -> Any:
+    """Arrow array of a column, NaN as null; Arrow's own way imports pandas."""
+    import pyarrow as pa
+
+    if isinstance(column, list):
+        words = [word.encode() for word in column]
+        ends = np.cumsum([0, *(len(word) for word in words)], dtype=np.int32)
+        text = pa.py_buffer(b"".join(words))
+        return pa.StringArray.from_buffers(len(words), pa.py_buffer(ends), text)
+    known = None
+    if column.dtype.kind == "f":
+        known = pa.py_buffer(np.packbits(~np.isnan(column), bitorder="little"))
+    values = pa.py_buffer(np.ascontiguousarray(column))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(column.dtype), len(column), [known, values])
 
 
 def integers(column: Any) -> NDArray[Any]:
@@ -68,12 +89,6 @@ def integers(column: Any) -> NDArray[Any]:
         if len(chunk)
     ]
     return pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, dtype), *pieces])
-
-
-def _encoding(column: str) -> str:
-    if column in DIFFERENCES:
-        return "DELTA_BINARY_PACKED"
-    return "BYTE_STREAM_SPLIT" if column.endswith("size_lots") else "PLAIN"
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -277,95 +292,3 @@ def _stack(flat: Mapping[str, NDArray[Any]], name: str, levels: int) -> NDArray[
     for level in range(levels):
         out[:, level] = flat[f"{name}_{level + 1}"]
     return out
-
-
-class StreamTape:
-    """Takes a simulation's rows and writes them to disk in constant memory.
-
-    Parameters
-    ----------
-    folder : path
-        Where the tape goes, as :meth:`marketsim.tape.Tape.save` writes it.
-    meta : mapping, optional
-        What is known from the start, for whoever reads the tape of an interrupted run.
-    part_rows : int
-        Rows of orders (a fourth of the rows of trades and of deltas) gathered before a part is
-        written. At most two parts are in memory: one is written by a thread while the next fills.
-
-    Raises
-    ------
-    DataError
-        The folder cannot be written to, or the disk is full: from any method, soon after it
-        happened. What was written before stays readable.
-    """
-
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        meta: Mapping[str, Any] | None = None,
-        part_rows: int = PART_ROWS,
-    ) -> None:
-        self._writer = TapeWriter(Path(folder), {"levels": 10, **(meta or {})}, "deltas")
-        self._part_rows = part_rows
-        self._pieces: dict[str, list[Any]] = {}
-        self._held: dict[str, int] = {}
-        self._start_part()
-        self._parts = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="marketsim-tape")
-        self._writing: Future[None] | None = None
-
-    def _start_part(self) -> None:
-        self._pieces = {"orders": [], "trades": [], "deltas": []}
-        self._held = dict.fromkeys(self._pieces, 0)
-
-    def append(self, orders: "Columns", trades: "Columns", deltas: "Columns") -> None:
-        """Add rows of one stretch of time; their columns are copied."""
-        for name, rows in (("orders", orders), ("trades", trades), ("deltas", deltas)):
-            copied: Any = (
-                rows.copy()
-                if isinstance(rows, np.ndarray)
-                else {key: np.array(column) for key, column in rows.items()}
-            )
-            count = len(copied if isinstance(rows, np.ndarray) else copied["sequence"])
-            if count:
-                self._pieces[name].append(copied)
-                self._held[name] += count
-        limits = {"orders": 1, "trades": 4, "deltas": 4}
-        if any(self._held[name] >= limits[name] * self._part_rows for name in self._held):
-            self._flush(Table("reveals"))
-
-    def _flush(self, reveals: Table) -> None:
-        self._wait()
-        pieces, self._parts = self._pieces, self._parts + 1
-        self._start_part()
-        self._writing = self._thread.submit(self._write, pieces, reveals)
-
-    def _write(self, pieces: dict[str, list[Any]], reveals: Table) -> None:
-        tables = {
-            name: Table.join(name, [Table(name, piece) for piece in kept])
-            for name, kept in pieces.items()
-        }
-        self._writer.write_part({**tables, "reveals": reveals})
-
-    def _wait(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
-
-    def finish(self, meta: Mapping[str, Any], reveals: "Columns | None" = None) -> "Tape":
-        """Write what is left and the manifest; returns the tape, opened but not read.
-
-        ``meta["complete"]`` may be False, for a run that was interrupted.
-        """
-        from marketsim.tape import Tape
-
-        try:
-            table = reveals if isinstance(reveals, Table) else Table("reveals", reveals)
-            if any(self._held.values()) or table.size or not self._parts:
-                self._flush(table)
-            self._wait()
-            self._writer.meta = {**self._writer.meta, **meta}
-            self._writer.complete()
-        finally:
-            self._thread.shutdown()
-        return Tape.load(self._writer.folder)

@@ -13,6 +13,7 @@ TINY = Sizes(
     stream_rows=3_000,
     naive_rows=500,
     close="09:35",
+    stream_orders=20_000,
     wake_until="09:31",
     wake_ns=1_000_000_000,
     repeats=1,
@@ -26,6 +27,7 @@ def test_names() -> None:
         "replay",
         "python-agent",
         "tape",
+        "stream",
         "cold-start",
         "memory",
     ]
@@ -46,7 +48,7 @@ def test_rows(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cold-start", "memory"])
+@pytest.mark.parametrize("name", ["stream", "cold-start", "memory"])
 def test_rows_of_processes(name: str) -> None:
     rows = bench.run([name], sizes=TINY)
     assert rows and all(row["value"] > 0 for row in rows)

@@ -100,7 +100,7 @@ FULL = """
 import functools, resource, signal, sys
 sys.path.insert(0, "tests")
 from conftest import Noise
-import marketsim.tape_io
+import marketsim.tape_stream
 from marketsim.agent import Agent
 from marketsim.errors import DataError
 from marketsim.simulation import Simulation
@@ -112,7 +112,8 @@ class Fill(Agent):
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-marketsim.tape_io.StreamTape = functools.partial(marketsim.tape_io.StreamTape, part_rows=2000)
+stream = marketsim.tape_stream
+stream.StreamTape = functools.partial(stream.StreamTape, part_rows=2000)
 agents = {"n": {"type": "conftest:Noise", "count": 3, "mean_ns": 1000}}
 simulation = Simulation({"agents": agents}, out=sys.argv[1], agents=[Fill()])
 try:

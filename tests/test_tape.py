@@ -318,8 +318,11 @@ def test_a_full_disk_is_a_plain_error_and_keeps_what_was_written(tmp_path: Path)
             feed(writer, 1000, 100)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert len(Tape.load(tmp_path)) == 100
     assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "part-00000"]
+    with pytest.raises(DataError, match="part-00001"):  # there is room again, but rows are lost
+        writer.finish(META)
+    tape = Tape.load(tmp_path)
+    assert len(tape) == 100 and tape.meta["complete"] is False
 
 
 def test_unwritable_and_foreign_folders_are_named(tmp_path: Path) -> None:
