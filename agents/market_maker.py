@@ -2,9 +2,11 @@
 
 At each wake-up a maker takes its old quotes back, waits until it sees the market without them, and
 quotes anew. The spread of its ladder follows the market's spread by an exponentially weighted
-mean; the size at each level is a share of the volume of the last seconds. The outermost order of
-each side stays until the new ladder stands, so that a maker that is alone never empties the book. A
-maker can renew its ladder early, when it hears that a side of it is nearly used up. Where the others quote one side only, the mid is half a mean spread away from it.
+mean; the size at each level is a share of the volume of the last seconds.
+
+The outermost order of each side stays until the new ladder stands, so that a maker that is alone
+never empties the book, and a maker can renew its ladder early, when it hears that a side of it is
+nearly used up. Where the others quote one side only, the mid is half a mean spread away from it.
 
 References: Chakraborty & Kearns (2011), "Market making and mean reversion"; Byrd, Hybinette & Balch
 (2020), "ABIDES".
@@ -52,7 +54,7 @@ PARAMETERS = columns(
 )  # fmt: skip
 #: ``mid``: the last one seen; ``spread``: its weighted mean; orders ``first_id`` and the
 #: ``orders - 1`` after it are the ladder, their open lots lie behind the state. ``outer_bid`` and
-#: ``outer_ask`` are the prices of its outermost orders. ``alarm``: number of the wake-up that counts.
+#: ``outer_ask``: prices of its outermost orders. ``alarm``: number of the wake-up that counts.
 STATE = columns(started=int, quoting=int, seen=int, mid=int, spread=float, first_id=int, orders=int,
                 outer_bid=int, outer_ask=int, alarm=int)  # fmt: skip
 parameters, state = shared(PARAMETERS), own(STATE)
@@ -280,7 +282,7 @@ class MarketMakerAgent(Population):
                 raise ConfigError(f"{field} must be > 0, was {getattr(self, field)!r}")
 
     @property
-    def headroom(self) -> int:  # type: ignore[override]
+    def headroom(self) -> int:
         """A ladder to place, its predecessor's outermost orders to cancel, and a wake-up."""
         return 2 * self.levels + 4
 

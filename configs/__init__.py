@@ -30,9 +30,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from marketsim import checks
 from marketsim.clock import parse_time
 from marketsim.codes import SelfTrade
-from marketsim import checks
 from marketsim.configs.files import config_names, read_config
 from marketsim.configs.raw import override, plain, with_base
 from marketsim.configs.registry import check_parameters, resolve_agent

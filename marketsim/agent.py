@@ -7,7 +7,7 @@ end. Callbacks of one agent never overlap: a message that arrives while the agen
 (``computation_delay_ns``) waits in its inbox.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,8 +89,8 @@ class Agent:
 
     Everything an agent learns arrives one latency late, everything it sends takes its computation
     delay and its latency; an agent with zero latency is allowed. To be saved with a simulation, an
-    agent with state of its own overrides :meth:`state_dict` and :meth:`load_state_dict`. One that is
-    given as an object sets its latency as attributes of its class; None is the market's own.
+    agent with state of its own overrides :meth:`state_dict` and :meth:`load_state_dict`. One that
+    is given as an object sets its latency as attributes of its class; None is the market's own.
     """
 
     latency_ns: int | None = None
@@ -140,16 +140,23 @@ class CompiledAgent:
     """Base class of agents whose ``wake`` is compiled and called by the kernel.
 
     A subclass sets ``wake`` to a :class:`~marketsim.compile.Callback` of signature
-    :data:`~marketsim.market.WAKE` and ``headroom`` to the most messages that one wake-up sends.
-    Most are a :class:`~marketsim.population.Population`.
+    :data:`~marketsim.market.WAKE`, and overrides :attr:`headroom` if 8 messages are too few. Most
+    are a :class:`~marketsim.population.Population`.
     """
 
-    wake: "Callback"
-    headroom: int = 8
-    wants_answers: bool = True
-    hears_fills: bool = True
-    #: How far back it looks at the market beyond its latency; -1: it never looks.
-    looks_back_ns: int = -1
+    wake: ClassVar["Callback"]
+    wants_answers: ClassVar[bool] = True
+    hears_fills: ClassVar[bool] = True
+
+    @property
+    def headroom(self) -> int:
+        """The most messages that one wake-up sends."""
+        return 8
+
+    @property
+    def looks_back_ns(self) -> int:
+        """How far back it looks at the market beyond its latency; -1: it never looks."""
+        return -1
 
     def install(self, market: "Market", members: range, symbol: int) -> None:
         """Write the records of all agents of the population and ask for their first wake-ups."""

@@ -17,6 +17,7 @@ _AGENT = (
     "delay_ns",
     "busy_ns",
     "counter",
+    "jitter_draws",
     "cursor",
     "mark",
     "taken_lots",

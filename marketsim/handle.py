@@ -86,9 +86,11 @@ class Handle:
 
     def touch(self, symbol: str | None = None) -> tuple[int, int, int, int]:
         """Best bid, its lots, best ask, its lots; a side without orders has 0 lots."""
-        market = self._simulation._market
-        book = self._book(symbol)
-        self._simulation._calls.view_touch(market.address, self._agent, book)
+        simulation = self._simulation
+        market, book = simulation._market, self._symbol
+        if symbol is not None:
+            book = simulation.symbol_id(symbol)
+        simulation._calls.view_touch(market.address, self._agent, book)
         bid, bid_lots, ask, ask_lots = market.mail[:4].tolist()
         return bid, bid_lots, ask, ask_lots
 
@@ -286,7 +288,9 @@ def _feed(feed: Feed | str) -> Feed:
 
 
 def _integer(field: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if type(value) is not int and (
+        isinstance(value, bool) or not isinstance(value, int | np.integer)
+    ):
         raise OrderError(f"{field} must be an integer, was {value!r}")
     if not -(2**63) <= value < 2**63:
         raise OrderError(f"{field} must fit into 64 bits, was {value}")

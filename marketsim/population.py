@@ -93,7 +93,7 @@ def is_wake_up(m, message):
 
 @hot
 def is_fill(m, message):
-    """Whether a message tells of a fill; its order_id, side, price_ticks and size_lots say which."""
+    """Whether a message tells of a fill: its order_id, side, price_ticks and size_lots."""
     return messages(m, message).kind == FILLED
 
 
