@@ -50,7 +50,7 @@ def run(
     quiet: bool = False,
     no_report: bool = False,
 ) -> None:
-    """Simulate a market; write its tape, accounts, summary and picture.
+    """Simulate a market; write its tape, accounts, summary and report.
 
     Args:
         config: A name in configs/, or the path of a YAML file.
@@ -59,7 +59,7 @@ def run(
         overrides: Set a key of the configuration, such as agents.pov.participation=0.2.
         until: Stop at this time of day.
         quiet: Print the results' folder and nothing else.
-        no_report: Draw no picture.
+        no_report: Write no picture and no tables of the report.
     """
     from marketsim import console
     from marketsim.configs import load_config
@@ -78,7 +78,9 @@ def run(
             result.save(folder)
         if not no_report:
             from marketsim.plots import report_figure
+            from marketsim.report_tables import write_report
 
+            write_report(result, folder)
             report_figure(result).savefig(folder / "report.png")
     except KeyboardInterrupt:
         raise _Interrupted(_what_was_written(folder)) from None

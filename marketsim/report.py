@@ -141,8 +141,12 @@ def trade_price_ticks(tape: Tape) -> Floats:
     return price + tape.trades["price_subticks"] / float(units) if units else price
 
 
-def market_statistics(tape: Tape) -> dict[str, Any]:
+def market_statistics(tape: Tape, quotes: Touch | None = None) -> dict[str, Any]:
     """Describe a market in a flat dict of JSON values.
+
+    Parameters
+    ----------
+    quotes : the tape's touch, where it is at hand.
 
     Returns
     -------
@@ -153,7 +157,7 @@ def market_statistics(tape: Tape) -> dict[str, Any]:
         shares of the orders' rows. None stands for what an empty or one-sided market does not
         have; nothing is ever NaN.
     """
-    quotes = touch(tape)
+    quotes = touch(tape) if quotes is None else quotes
     mid, spread = quotes.mid_ticks, quotes.spread_ticks
     two_sided = np.isfinite(mid)
     lots = tape.trades["size_lots"]
