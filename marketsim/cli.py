@@ -4,6 +4,7 @@ Exit codes: 0; 2 for what the user can mend, with one line that says what; 130 a
 line that says what was written. Everything heavy is imported by the command that needs it.
 """
 
+import gc
 import os
 import re
 import sys
@@ -173,6 +174,8 @@ class _Interrupted(Exception):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line; return its exit code."""
+    if args is None:  # this process is ours
+        gc.set_threshold(50_000, 20, 20)  # imports make objects by the thousand, but no garbage
     given = list(sys.argv[1:] if args is None else args)
     if given == ["--version"]:
         print(f"marketsim {marketsim.__version__}")
