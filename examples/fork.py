@@ -1,7 +1,7 @@
 """Two futures of one market: at noon it is forked, and in one of them somebody buys.
 
-Both forks are equal to the last bit until then, so the difference is what the order did, and
-nothing else. Recorded flow does not react, so what is left of it goes as the book fills up again.
+Both forks are equal to the last bit until then, and everybody draws the same random numbers after
+it, so the difference is what the order did, and what the others made of it, and nothing else.
 Run with ``python examples/fork.py``.
 """
 
@@ -10,6 +10,8 @@ import marketsim as ms
 
 class Buyer(ms.Agent):
     """Buys when told to, at noon; ``lots`` is set once the futures have parted."""
+
+    latency_ns = 0
 
     def __init__(self):
         self.lots = 0
@@ -28,14 +30,14 @@ def mid_price(tape, time):
 
 
 def main():
-    simulation = ms.Simulation("demo", overrides={"agents.pov": None}, agents={"buyer": Buyer()})
+    simulation = ms.Simulation("rmsc04", agents={"buyer": Buyer()})
     simulation.run(until="12:00")
     other = simulation.fork()
     print("equal at noon:", simulation.digest() == other.digest())
     other.agent("buyer").lots = 1_500
     without, bought = simulation.run(until="12:30").tape, other.run(until="12:30").tape
     print("time       without   1,500 bought   difference")
-    for time in ("12:00:00.1", "12:00:00.5", "12:00:01", "12:00:10", "12:01", "12:30"):
+    for time in ("11:59:59", "12:00:01", "12:00:10", "12:01", "12:05", "12:15", "12:30"):
         one, two = mid_price(without, time), mid_price(bought, time)
         print(f"{time:<10} {one:>7.3f} {two:>14.3f} {two - one:>+12.3f}")
 

@@ -1,4 +1,4 @@
-"""A strategy of twenty lines in a replayed day: trade towards the side with less size at the touch.
+"""A strategy of twenty lines in the RMSC04 market: trade towards the side with less at the touch.
 
 Run with ``python examples/strategy.py``.
 """
@@ -29,7 +29,7 @@ class Imbalance(ms.Agent):
 
 
 def main():
-    run = ms.run("demo", overrides={"agents.pov": None}, agents={"imbalance": Imbalance()})
+    run = ms.run("rmsc04", agents={"imbalance": Imbalance()})
     account = run.accounts.set_index("agent").loc["imbalance"]
     tick = run.tape.meta["tick_size"]
     print(f"trades          {account['trades']:>10,}")

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from marketsim import errors as errors
     from marketsim.agent import Agent as Agent
+    from marketsim.batch import Batch as Batch
+    from marketsim.batch import run_batch as run_batch
     from marketsim.codes import Side as Side
     from marketsim.configs import SimulationConfig as SimulationConfig
     from marketsim.configs import load_config as load_config
     from marketsim.data.lobster import read_lobster as read_lobster
+    from marketsim.oracle import PricePath as PricePath
     from marketsim.simulation import Run as Run
     from marketsim.simulation import Simulation as Simulation
     from marketsim.simulation import replay as replay
@@ -24,6 +27,8 @@ __version__ = "0.1.0"
 #: Public name -> module that defines it; a module itself stands for its own name.
 _HOMES = {
     "Agent": "marketsim.agent",
+    "Batch": "marketsim.batch",
+    "PricePath": "marketsim.oracle",
     "Run": "marketsim.simulation",
     "Side": "marketsim.codes",
     "Simulation": "marketsim.simulation",
@@ -34,10 +39,13 @@ _HOMES = {
     "read_lobster": "marketsim.data.lobster",
     "replay": "marketsim.simulation",
     "run": "marketsim.simulation",
+    "run_batch": "marketsim.batch",
 }
 
 __all__ = [
     "Agent",
+    "Batch",
+    "PricePath",
     "Run",
     "Side",
     "Simulation",
@@ -48,6 +56,7 @@ __all__ = [
     "read_lobster",
     "replay",
     "run",
+    "run_batch",
 ]
 
 

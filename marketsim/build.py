@@ -20,7 +20,6 @@ _MICRO = 1_000_000
 #: Room for an ordinary day, so that growing is the exception.
 _START = {
     "orders": 1024, "index": 2048, "levels": 512, "outcomes": 1024, "messages": 1024,
-    "events": 1024,
 }  # fmt: skip
 #: Rows of the tape that the block holds before they are taken away.
 _TAPE_ROWS = {"order_rows": 16_384, "trade_rows": 8_192, "delta_rows": 32_768}
@@ -151,7 +150,6 @@ def _make_block(simulation: "Simulation", n_agents: int) -> None:
     capacities = dict(_TAPE_ROWS) if config.tape.enabled else {}
     n_books = len(simulation.symbols)
     start = {**_START, "messages": max(_START["messages"], 2 * n_agents)}
-    start["events"] = start["messages"]
     market = Market(n_books, n_agents, **start, rungs=1024 * n_books, **capacities)
     head = market.header
     head["seed"] = simulation.seed

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = "demo"
 
 DESCRIPTION = (
-    "A limit-order-book market simulator. `marketsim run` alone replays a synthetic day with an"
-    " execution agent in it. `marketsim --version` prints the version."
+    "A limit-order-book market simulator. `marketsim run` alone simulates a day of the RMSC04 market"
+    " with an execution agent in it. `marketsim --version` prints the version."
 )
 
 Format = Literal["parquet", "lobster", "trades-lob"]

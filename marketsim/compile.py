@@ -127,6 +127,19 @@ def direct(dispatcher: Any, arguments: int) -> Callable[..., Any]:
     return code
 
 
+def native_address(dispatcher: Any, arguments: int) -> int:
+    """Address of the machine code of an entry point that takes integers only.
+
+    Compiled code calls it with :func:`marketsim.market.call_native`, so that the entry point's code
+    is not compiled once more into its caller.
+    """
+    signature = (types.int64,) * arguments
+    dispatcher.compile(signature)
+    result = dispatcher.overloads[signature]
+    address: int = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+    return address
+
+
 def helper(function: Callable[..., Any]) -> Any:
     """Compile a function that only compiled code calls: no wrapper, part of its callers' cache.
 

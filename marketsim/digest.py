@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from marketsim.events import SLOT_BITS
-from marketsim.market import Market
+from marketsim.market import QUEUE_START, Market
 
 _SCALARS = (
     "now_ns", "sequence", "next_order_id", "seed", "open_ns", "close_ns", "processed",
@@ -42,7 +42,7 @@ def state_bytes(market: Market) -> Iterator[bytes]:
     yield market.view("subscriptions")[: int(head["subscriptions_count"])].tobytes()
     yield market.view("feed")["taken_lots"][: int(head["feed_count"])].tobytes()
     messages = market.view("messages")
-    queue = market.view("events")[: int(head["events_count"])]
+    queue = market.view("events")[QUEUE_START:][: int(head["events_count"])]
     queue = queue[np.lexsort((queue["key"], queue["time_ns"]))]
     yield np.stack([queue["time_ns"], queue["key"] >> SLOT_BITS]).tobytes()
     yield _columns(messages[queue["key"] & ((1 << SLOT_BITS) - 1)], _MESSAGE)

@@ -9,16 +9,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from marketsim.account import fill_reached
-from marketsim.compile import direct, entry, helper
+from marketsim.compile import direct, entry, helper, native_address
 from marketsim.events import (
     EXCHANGE,
     INBOX,
+    SLOT_BITS,
     Message,
     ask,
     free_message,
     message_room,
     pop,
     put_in_inbox,
+    queued,
     send,
     take_from_inbox,
     wake_at,
@@ -34,13 +36,18 @@ from marketsim.exchange import (
 from marketsim.history import handle_feed
 from marketsim.ladder import index_find
 from marketsim.market import (
+    AGENT,
+    HEADER,
+    MESSAGE,
+    QUEUE_START,
     agents,
     call_agent,
-    events,
+    call_native,
     header,
     kinds,
     messages,
     orders,
+    prefetch,
 )
 from marketsim.market_data import view_touch, view_trades
 from marketsim.settlement import FILLED, TAPE_FULL, event_room
@@ -51,6 +58,9 @@ FEED, REPLACE = int(Message.FEED), int(Message.REPLACE)
 CLOSE = int(Message.CLOSE)
 #: :func:`send_order` and :func:`send_change` return this when the block must grow first.
 NO_ROOM = -1
+SLOT_MASK = (1 << SLOT_BITS) - 1
+HEADER_SIZE, MESSAGE_SIZE, AGENT_SIZE = HEADER.itemsize, MESSAGE.itemsize, AGENT.itemsize
+_QUEUE_HEAD = 16 * (QUEUE_START + 21)  # bytes of the first three levels of the heap
 
 
 @helper
@@ -140,13 +150,13 @@ def advance(m, until_ns, budget):
             if not run_stop(m):
                 return EMPTY_TAPE if h.grow_pool == TAPE_FULL else GROW
             continue
-        if h.events_count == 0 or events(m, 0).time_ns > until_ns:
+        if h.events_count == 0 or queued(m, 0).time_ns > until_ns:
             h.now_ns = max(h.now_ns, until_ns)
             return DONE
         if not message_room(m, h.headroom):
             return GROW
-        slot = events(m, 0).key & ((1 << 24) - 1)
-        now_ns = events(m, 0).time_ns
+        slot = queued(m, 0).key & SLOT_MASK
+        now_ns = queued(m, 0).time_ns
         h.now_ns = now_ns
         message = messages(m, slot)
         if message.receiver == EXCHANGE:
@@ -169,6 +179,42 @@ def advance(m, until_ns, budget):
         h.processed += 1
         if to_agent(m, slot):
             return PYTHON
+
+
+@helper
+def fetch_ahead(blocks, i):
+    """Bring what the next markets will need into the cache while this one is advanced."""
+    n = len(blocks)
+    if i + 4 < n:
+        prefetch(blocks[i + 4], HEADER_SIZE)
+    if i + 3 < n:
+        m = blocks[i + 3]
+        prefetch(m + header(m).events_offset, _QUEUE_HEAD)
+    if i + 2 < n:
+        m = blocks[i + 2]
+        slot = queued(m, 0).key & SLOT_MASK
+        prefetch(m + header(m).messages_offset + slot * MESSAGE_SIZE, MESSAGE_SIZE)
+    if i + 1 < n:
+        m = blocks[i + 1]
+        agent = max(messages(m, queued(m, 0).key & SLOT_MASK).receiver, 0)
+        prefetch(m + header(m).agents_offset + agent * AGENT_SIZE, AGENT_SIZE)
+
+
+@entry
+def advance_many(address, blocks, until_ns, budget, codes):
+    """:func:`advance`, by its address, for every market whose code is not DONE yet.
+
+    ``blocks``: int64[n], addresses of the markets; ``codes``: int64[n], what each returned last.
+    Returns how many are not DONE.
+    """
+    left = 0
+    for i in range(len(blocks)):
+        fetch_ahead(blocks, i)
+        if codes[i] != DONE:
+            codes[i] = call_native(address, blocks[i], until_ns, budget)
+            if codes[i] != DONE:
+                left += 1
+    return left
 
 
 @entry
@@ -225,3 +271,9 @@ def calls() -> Calls:
         direct(view_touch, 3),
         direct(view_trades, 3),
     )
+
+
+@functools.cache
+def advance_address() -> int:
+    """Where :func:`advance` is, for :func:`advance_many`."""
+    return native_address(advance, 3)

@@ -131,6 +131,8 @@ POOLS: dict[str, np.dtype[Any]] = {
     "order_rows": ORDER_ROW, "trade_rows": TRADE_ROW, "delta_rows": DELTA_ROW,
 }  # fmt: skip
 POOL_NAMES = tuple(POOLS)
+#: Where the queue begins in its pool, so that four siblings of its heap share a cache line.
+QUEUE_START = 3
 #: Pools whose records come and go: free list through ``next``, high-water mark, live count.
 RECYCLED = ("orders", "levels", "messages")
 
@@ -227,6 +229,47 @@ def _fetch_capacity(name: str) -> Any:
     return capacity
 
 
+@intrinsic
+def prefetch_line(typingctx: Any, address: Any) -> Any:
+    """Ask for the cache line at an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i32, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        read, everywhere, data = ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)
+        builder.call(fetch, [builder.inttoptr(args[0], pointer), read, everywhere, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@helper
+def prefetch(address, size):
+    """Ask for all cache lines of a stretch of memory."""
+    for at in range(0, size, 64):
+        prefetch_line(address + at)
+
+
+@intrinsic
+def call_native(typingctx: Any, address: Any, m: Any, until_ns: Any, budget: Any) -> Any:
+    """Call an entry point ``(m, until_ns, budget) -> code`` by its address; it never raises."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i64, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+        # numba's own convention: result and exception by reference, status returned.
+        kind = ir.FunctionType(
+            ir.IntType(32), [i64.as_pointer(), pointer.as_pointer(), i64, i64, i64]
+        )
+        with builder.goto_entry_block():
+            result, exception = builder.alloca(i64), builder.alloca(pointer)
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        builder.call(function, [result, exception, *args[1:]])
+        return builder.load(result)
+
+    return types.int64(types.int64, types.int64, types.int64, types.int64), codegen
+
+
 def columns_at(dtype: np.dtype[Any]) -> Any:
     """Accessor ``(m, word) -> record`` of named columns that lie in the pool of words."""
     fetch = _fetch(dtype, "words_offset", WORD.itemsize)
@@ -316,6 +359,8 @@ class Market:
 
     def _allocate(self, capacities: dict[str, int]) -> None:
         """A zeroed block with these capacities; sets offsets and whatever follows from them."""
+        # Every message can be in the queue.
+        capacities["events"] = max(capacities["events"], capacities["messages"] + QUEUE_START)
         at = _aligned(HEADER.itemsize)
         offsets = {}
         for name, dtype in POOLS.items():
@@ -366,8 +411,6 @@ class Market:
             wanted = 1 << (2 * capacity - 1).bit_length()
             capacities["index"] = max(capacities["index"], wanted)
         capacities[name] = capacity
-        if name == "messages":  # every message can be in the queue
-            capacities["events"] = max(capacities["events"], capacity)
         old_block, old_header = self.block, self.header
         old = {pool: self.view(pool) for pool in POOLS}
         kept = {field: old_header[field] for field in (HEADER.names or ())}

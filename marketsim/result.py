@@ -1,6 +1,7 @@
 """The result of a simulation: tape, accounts, summary."""
 
 import functools
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -8,10 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from marketsim.account import account_columns
 from marketsim.codes import Reject
 from marketsim.errors import DataError
 from marketsim.history import Counter
+from marketsim.oracle import path_of
 from marketsim.tape import Tape
 from marketsim.tape_io import write_parquet
 
@@ -32,6 +36,8 @@ class Run:
         (``history``), what each agent says of itself (``agents``), the digest of the state.
     config : the configuration that was run.
     account_columns : columns of :attr:`accounts`.
+    fundamental : by symbol, int64[n] times [ns] and float64[n] prices [ticks] of the fundamental
+        value, linear in between; symbols without an oracle have none.
     """
 
     tape: Tape
@@ -39,6 +45,7 @@ class Run:
     config: Any
     tapes: Mapping[str, Tape] = field(repr=False)
     account_columns: Mapping[str, Any] = field(repr=False)
+    fundamental: Mapping[str, tuple[Any, Any]] = field(repr=False, default_factory=dict)
 
     @functools.cached_property
     def accounts(self) -> "pd.DataFrame":
@@ -49,6 +56,8 @@ class Run:
 
     def save(self, folder: str | Path) -> None:
         """Write ``tape/``, ``accounts.parquet``, ``summary.json`` and ``config.json``.
+
+        With fundamental values, ``fundamental.parquet`` has them: symbol, time_ns, price_ticks.
 
         Raises
         ------
@@ -66,12 +75,27 @@ class Run:
             beside = folder / "accounts.parquet.tmp"
             write_parquet(beside, self.account_columns)
             os.replace(beside, folder / "accounts.parquet")
+            if self.fundamental:
+                beside = folder / "fundamental.parquet.tmp"
+                write_parquet(beside, _long(self.fundamental))
+                os.replace(beside, folder / "fundamental.parquet")
             for name, content in (("config", self.config.to_dict()), ("summary", self.summary)):
                 beside = folder / f"{name}.json.tmp"
                 beside.write_text(json.dumps(content, indent=1) + "\n")
                 os.replace(beside, folder / f"{name}.json")
         except OSError as error:
             raise DataError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+def _long(paths: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Paths by symbol as columns."""
+    times, prices = zip(*paths.values(), strict=True)
+    symbols = [[symbol] * len(path[0]) for symbol, path in paths.items()]
+    return {
+        "symbol": list(itertools.chain(*symbols)),
+        "time_ns": np.concatenate(times),
+        "price_ticks": np.concatenate(prices),
+    }
 
 
 def make_run(simulation: "Simulation") -> Run:
@@ -85,7 +109,16 @@ def make_run(simulation: "Simulation") -> Run:
         simulation.config,
         tapes,
         account_columns(market, simulation.agent_names, simulation.symbols, marks),
+        _fundamental(simulation),
     )
+
+
+def _fundamental(simulation: "Simulation") -> dict[str, tuple[Any, Any]]:
+    paths = {
+        symbol: path_of(simulation._market, number)
+        for number, symbol in enumerate(simulation.symbols)
+    }
+    return {s: (path.time_ns, path.price_ticks) for s, path in paths.items() if path is not None}
 
 
 def _mark(simulation: "Simulation", book: int) -> int | None:

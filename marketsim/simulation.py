@@ -32,7 +32,7 @@ from marketsim.result import Run, make_run
 from marketsim.tape import Tape
 
 Progress = Callable[[int, int, int], None]
-_EVENTS_A_CALL = 50_000  # some 50 ms: how long Ctrl-C and the progress bar wait at most
+EVENTS_A_CALL = 50_000  # some 50 ms: how long Ctrl-C and the progress bar wait at most
 _TICK_S = 0.1
 
 
@@ -191,21 +191,13 @@ class Simulation:
         return until_ns
 
     def _advance_to(self, until_ns: int, progress: Progress | None) -> None:
-        deliver, market = self._mailman.deliver, self._market
-        advance = self._calls.advance
+        market, advance, serve = self._market, self._calls.advance, self._serve
         next_tick = time.perf_counter() + _TICK_S
         while True:
-            code = advance(market.address, until_ns, _EVENTS_A_CALL)
-            if code == PYTHON:
-                deliver()
-            elif code == GROW:
-                market.grow()
-            elif code == EMPTY_TAPE:
-                self._empty_tape()
-            elif code == DONE:
+            code = advance(market.address, until_ns, EVENTS_A_CALL)
+            if code == DONE:
                 break
-            elif code != BUDGET:
-                raise StateError(f"kernel returned {code}")
+            serve(code)
             if self._interrupted:
                 raise KeyboardInterrupt
             if progress is not None and time.perf_counter() >= next_tick:
@@ -213,6 +205,17 @@ class Simulation:
                 next_tick = time.perf_counter() + _TICK_S
         if progress is not None:
             progress(self.now_ns, until_ns, self.events)
+
+    def _serve(self, code: int) -> None:
+        """Do what the kernel asked for when it returned before it was done."""
+        if code == PYTHON:
+            self._mailman.deliver()
+        elif code == GROW:
+            self._market.grow()
+        elif code == EMPTY_TAPE:
+            self._empty_tape()
+        elif code != BUDGET:
+            raise StateError(f"kernel returned {code}")
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
