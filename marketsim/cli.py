@@ -4,6 +4,7 @@ Exit codes: 0; 2 for what the user can mend, with one line that says what; 130 a
 line that says what was written. Everything heavy is imported by the command that needs it.
 """
 
+import gc
 import os
 import re
 import sys
@@ -50,7 +51,7 @@ def run(
     quiet: bool = False,
     no_report: bool = False,
 ) -> None:
-    """Simulate a market; write its tape, accounts, summary and picture.
+    """Simulate a market; write its tape, accounts, summary and report.
 
     Args:
         config: A name in configs/, or the path of a YAML file.
@@ -59,7 +60,7 @@ def run(
         overrides: Set a key of the configuration, such as agents.pov.participation=0.2.
         until: Stop at this time of day.
         quiet: Print the results' folder and nothing else.
-        no_report: Draw no picture.
+        no_report: Write no picture and no tables of the report.
     """
     from marketsim import console
     from marketsim.configs import load_config
@@ -78,7 +79,9 @@ def run(
             result.save(folder)
         if not no_report:
             from marketsim.plots import report_figure
+            from marketsim.report_tables import write_report
 
+            write_report(result, folder)
             report_figure(result).savefig(folder / "report.png")
     except KeyboardInterrupt:
         raise _Interrupted(_what_was_written(folder)) from None
@@ -172,6 +175,8 @@ class _Interrupted(Exception):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line; return its exit code."""
+    if args is None:  # this process is ours
+        gc.set_threshold(50_000, 20, 20)  # imports make objects by the thousand, but no garbage
     given = list(sys.argv[1:] if args is None else args)
     if given == ["--version"]:
         print(f"marketsim {marketsim.__version__}")

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from marketsim.clock import format_time
-from marketsim.report import market_statistics
+from marketsim.report import touch
+from marketsim.report_tables import Grid, facts_grid, half_hours_grid, market_grid, run_grids
 
 if TYPE_CHECKING:
     from marketsim.simulation import Run
@@ -22,7 +24,8 @@ Tell = Callable[[int, int, int], None]
 
 #: Seconds between plain lines where stderr is no terminal.
 PLAIN_EVERY_S = 5.0
-MAX_AGENT_ROWS = 20
+#: Tables of agents that say something of themselves.
+MAX_AGENT_TABLES = 10
 
 
 @contextlib.contextmanager
@@ -87,20 +90,15 @@ def _speed(events: int, start_s: float) -> str:
 
 
 def print_run(run: "Run") -> None:
-    """Print the market, the agents' accounts and how well they executed."""
-    console = Console(markup=False, highlight=False)
-    console.print(_market_table(market_statistics(run.tape), run.tape.meta))
-    if len(run.accounts):
-        console.print(_accounts_table(run))
-    for name, entry in run.summary["agents"].items():
-        facts = {key: value for key, value in entry.items() if not isinstance(value, dict | list)}
-        quality = {key: value for key, value in facts.items() if key not in _ACCOUNT_KEYS}
-        if quality:
-            console.print(_facts_table(f"Agent {name}", quality))
+    """Print the market, its half hours, the agents' accounts and how well they executed."""
+    console = _console()
+    for grid in run_grids(run):
+        console.print(_table(grid))
+    _print_agents(console, run.summary["agents"])
     history = run.summary.get("history") or {}
     if history:
         facts = {words: history[key] for key, words in _HISTORY.items()}
-        console.print(_facts_table("Recorded flow beside other agents", facts))
+        console.print(_table(facts_grid("Recorded flow beside other agents", facts)))
     rejects = run.summary.get("rejects") or {}
     if rejects:
         words = ", ".join(f"{count:,} {reason}" for reason, count in rejects.items())
@@ -109,14 +107,32 @@ def print_run(run: "Run") -> None:
 
 def print_tape(tape: "Tape") -> None:
     """Print what a tape says of itself, and its market's statistics."""
-    console = Console(markup=False, highlight=False)
+    console = _console()
     facts = {
         key: value
         for key, value in tape.meta.items()
         if value is not None and not isinstance(value, dict | list)
     }
-    console.print(_facts_table("Tape", {**facts, "reveals": tape.reveals.size}))
-    console.print(_market_table(market_statistics(tape), tape.meta))
+    quotes = touch(tape)
+    for grid in (
+        facts_grid("Tape", {**facts, "reveals": tape.reveals.size}),
+        market_grid(tape, quotes),
+        half_hours_grid(tape, quotes),
+    ):
+        console.print(_table(grid))
+
+
+def _print_agents(console: Console, agents: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print what agents say of themselves."""
+    said = {}
+    for name, entry in agents.items():
+        facts = {key: value for key, value in entry.items() if not isinstance(value, dict | list)}
+        said[name] = {key: value for key, value in facts.items() if key not in _ACCOUNT_KEYS}
+    talking = [name for name in agents if said[name]]
+    for name in talking[:MAX_AGENT_TABLES]:
+        console.print(_table(facts_grid(f"Agent {name}", said[name])))
+    if len(talking) > MAX_AGENT_TABLES:
+        console.print(f"{len(talking) - MAX_AGENT_TABLES:,} more agents in summary.json")
 
 
 #: Counts of what recorded messages could no longer do, and their words.
@@ -129,76 +145,25 @@ _HISTORY = {
 }
 
 #: Entries of an agent's summary that the accounts' table shows already.
-_ACCOUNT_KEYS = frozenset({"agent_id", "type", "symbol"})
+_ACCOUNT_KEYS = frozenset({"agent_id", "type", "symbol", "count"})
 
 
-def _market_table(statistics: Mapping[str, Any], meta: Mapping[str, Any]) -> Table:
-    tick = float(meta.get("tick_size") or 1.0)
-    volatility = statistics["realised_volatility"]
-    price = {
-        key: None if statistics[key] is None else statistics[key] * tick
-        for key in statistics
-        if key.endswith("_ticks")
-    }
-    rows = {
-        "session": f"{_clock(statistics['start_ns'])} to {_clock(statistics['end_ns'])}",
-        "orders": _text(statistics["orders"]),
-        "trades": _text(statistics["trades"]),
-        "volume [lots]": _text(statistics["volume_lots"]),
-        "spread, mean": _text(price["spread_mean_ticks"]),
-        "spread, median": _text(price["spread_median_ticks"]),
-        "mid-price, open": _text(price["mid_open_ticks"]),
-        "mid-price, close": _text(price["mid_close_ticks"]),
-        "mid-price, low to high": (
-            f"{_text(price['mid_low_ticks'])} to {_text(price['mid_high_ticks'])}"
-        ),
-        "average price of trades": _text(price["vwap_ticks"]),
-        "volatility, realised by minute": "–" if volatility is None else f"{volatility:.2%}",
-    }
-    return _facts_table(f"Market {statistics['symbol'] or ''}".strip(), rows)
+def _console() -> Console:
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 110  # a file or a pipe has no width of its own
+    return console
 
 
-def _facts_table(title: str, facts: Mapping[str, Any]) -> Table:
-    table = Table(title=title, title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for key, value in facts.items():
-        table.add_row(key.removesuffix("_ns").replace("_", " "), _named(key, value))
+def _table(grid: Grid) -> Table:
+    named = bool(grid.headings)
+    table = Table(title=grid.title, title_justify="left", show_header=named, caption=grid.caption)
+    table.caption_justify = "left"
+    if named:
+        table.box = SIMPLE_HEAD
+    for number in range(len(grid.rows[0]) if grid.rows else len(grid.headings)):
+        heading = grid.headings[number] if named else ""
+        table.add_column(heading, justify="right" if number else "left", no_wrap=named)
+    for row in grid.rows:
+        table.add_row(*row)
     return table
-
-
-def _accounts_table(run: "Run") -> Table:
-    """Money in currency; the first rows where there are many agents."""
-    worth = float(run.tape.meta.get("tick_size") or 1.0) * float(run.tape.meta.get("lot_size") or 1)
-    table = Table(title="Accounts", title_justify="left")
-    for heading in ("agent", "position [lots]", "trades", "cash", "PnL", "fees"):
-        table.add_column(heading, justify="left" if heading == "agent" else "right")
-    for row in run.accounts.head(MAX_AGENT_ROWS).to_dict("records"):
-        table.add_row(
-            str(row["agent"]),
-            _text(row["position_lots"]),
-            _text(row["trades"]),
-            *(f"{row[key] * worth:,.2f}" for key in ("cash_ticks", "pnl_ticks", "fees_ticks")),
-        )
-    if len(run.accounts) > MAX_AGENT_ROWS:
-        table.caption = f"{len(run.accounts) - MAX_AGENT_ROWS:,} more in accounts.parquet"
-    return table
-
-
-def _named(key: str, value: Any) -> str:
-    """Format a value by the unit in its name."""
-    if key.endswith("_ns") and isinstance(value, int):
-        return _clock(value)
-    return _text(value)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
-
-
-def _clock(time_ns: int) -> str:
-    return format_time(time_ns)[:8]

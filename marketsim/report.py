@@ -72,23 +72,34 @@ class Touch:
 
         NaN where no finite value holds for any time in the bin.
         """
-        if not len(values):
-            return np.full(len(edges_ns) - 1, np.nan)
         weight = np.where(np.isfinite(values), self.duration_ns, 0.0)
-        weighted = np.where(weight > 0, values, 0.0) * weight
-        knots = np.append(self.time_ns, max(self.end_ns, int(self.time_ns[-1])))
-        held, total = (
-            np.diff(np.interp(edges_ns, knots, np.append(0.0, np.cumsum(part))))
-            for part in (weight, weighted)
-        )
+        held = self._sum_between(weight, edges_ns)
+        total = self._sum_between(np.where(weight > 0, values, 0.0) * weight, edges_ns)
         means: Floats = np.divide(total, held, out=np.full(len(held), np.nan), where=held > 0)
         return means
 
+    def known_ns_between(self, values: Floats, edges_ns: Ints | Floats) -> Floats:
+        """Return for how long finite ``values`` hold in each bin, float64[len(edges) - 1]."""
+        return self._sum_between(np.where(np.isfinite(values), self.duration_ns, 0.0), edges_ns)
+
+    def _sum_between(self, parts: Floats, edges_ns: Ints | Floats) -> Floats:
+        """Sum in each bin of what each row spreads evenly over its time."""
+        if not len(parts):
+            return np.zeros(len(edges_ns) - 1)
+        knots = np.append(self.time_ns, max(self.end_ns, int(self.time_ns[-1])))
+        sums: Floats = np.diff(np.interp(edges_ns, knots, np.append(0.0, np.cumsum(parts))))
+        return sums
+
 
 def touch(tape: Tape) -> Touch:
-    """Return the best quotes of a tape within its session."""
+    """Return the best quotes of a tape within its session.
+
+    Rows from the close on are left out: there the orders of the day expire, one after the other.
+    """
     book = tape.book
-    time_ns = np.asarray(book.time_ns, np.int64)
+    close_ns = tape.meta.get("close_ns")
+    rows = len(book) if close_ns is None else int(np.searchsorted(book.time_ns, int(close_ns)))
+    time_ns = np.asarray(book.time_ns[:rows], np.int64)
     start_ns, end_ns = session(tape)
     sides = []
     for price, size in (
@@ -96,10 +107,10 @@ def touch(tape: Tape) -> Touch:
         (book.ask_price_ticks, book.ask_size_lots),
     ):
         if price.shape[1]:
-            lots = size[:, 0].astype(np.float64)
-            sides.append((np.where(lots > 0, price[:, 0], np.nan), lots))
+            lots = size[:rows, 0].astype(np.float64)
+            sides.append((np.where(lots > 0, price[:rows, 0], np.nan), lots))
         else:
-            sides.append((np.full(len(time_ns), np.nan), np.zeros(len(time_ns))))
+            sides.append((np.full(rows, np.nan), np.zeros(rows)))
     clipped = np.clip(time_ns, start_ns, end_ns)
     duration_ns = np.diff(clipped, append=end_ns).astype(np.float64)
     (bid_ticks, bid_lots), (ask_ticks, ask_lots) = sides
@@ -130,8 +141,12 @@ def trade_price_ticks(tape: Tape) -> Floats:
     return price + tape.trades["price_subticks"] / float(units) if units else price
 
 
-def market_statistics(tape: Tape) -> dict[str, Any]:
+def market_statistics(tape: Tape, quotes: Touch | None = None) -> dict[str, Any]:
     """Describe a market in a flat dict of JSON values.
+
+    Parameters
+    ----------
+    quotes : the tape's touch, where it is at hand.
 
     Returns
     -------
@@ -142,7 +157,7 @@ def market_statistics(tape: Tape) -> dict[str, Any]:
         shares of the orders' rows. None stands for what an empty or one-sided market does not
         have; nothing is ever NaN.
     """
-    quotes = touch(tape)
+    quotes = touch(tape) if quotes is None else quotes
     mid, spread = quotes.mid_ticks, quotes.spread_ticks
     two_sided = np.isfinite(mid)
     lots = tape.trades["size_lots"]

@@ -81,6 +81,13 @@ def test_quotes_before_the_open_hold_at_the_open_and_later_ones_not_at_all() -> 
     assert market_statistics(tape)["spread_mean_ticks"] == pytest.approx((2 * 2 + 8 * 4) / 10)
 
 
+def test_orders_that_expire_at_the_close_move_no_price() -> None:
+    tape = make_tape([(0, 100, 1, 102, 1), (10, 90, 1, 102, 1), (10, 0, 0, 102, 1)])
+    found = market_statistics(tape)
+    assert (found["mid_close_ticks"], found["mid_low_ticks"]) == (101, 101)
+    assert found["realised_volatility"] == 0
+
+
 def test_minutes_without_one_side_do_not_count() -> None:
     tape = make_tape([(0, 100, 1, 102, 1), (1, 0, 0, 102, 1), (9, 100, 1, 108, 1)])
     found = market_statistics(tape)
