@@ -255,7 +255,9 @@ def _add_group(simulation: "Simulation", group: Group, latency: Any, site: str |
         latency.apply(market, members, site)
     except ConfigError as error:
         raise ConfigError(f"agents.{group.name}: {error}") from error
+    kind = 0 if compiled is None else _kind_of(simulation, compiled)
     records = market.view("agents")[members.start : members.stop]
+    records["kind"] = kind
     records["inbox_head"] = records["inbox_tail"] = -1
     records["wants"] = HEARS_FILLS | HEARS_ANSWERS
     looks_back_ns = 0
@@ -263,7 +265,6 @@ def _add_group(simulation: "Simulation", group: Group, latency: Any, site: str |
         records["wants"] = (HEARS_ANSWERS if compiled.wants_answers else 0) | (
             HEARS_FILLS | HEARS_REFUSALS if compiled.hears_fills else 0
         )
-        records["kind"] = _kind_of(simulation, compiled)
         head = market.header
         head["headroom"] = max(int(head["headroom"]), compiled.headroom)
         looks_back_ns = compiled.looks_back_ns
