@@ -67,6 +67,7 @@ def set_time_axis(axis: Axes, start_ns: int, end_ns: int) -> None:
 def finish(axis: Axes, title: str, label: str, legend: bool = False) -> None:
     axis.set_title(title, loc="left", fontsize=9.5, weight="bold")
     axis.set_ylabel(label, fontsize=8.5, color=INK)
+    axis.yaxis.set_label_coords(-0.11, 0.5)  # one below the other; to align them takes 0.3 s
     axis.tick_params(labelsize=8.5, colors="#555555")
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["left", "bottom"]].set_color(FAINT)

@@ -145,7 +145,6 @@ def plot_tape(
     for (draw, _), axis in zip(panels, axes, strict=True):
         draw(axis, scene)
     set_time_axis(axes[-1], quotes.start_ns, end_ns)
-    figure.align_ylabels(axes)
     figure.suptitle(title or _default_title(tape), x=0.01, ha="left", fontsize=12, weight="bold")
     return figure
 
