@@ -43,7 +43,7 @@ def half_hours(tape: Tape) -> "pd.DataFrame":
 def half_hour_columns(tape: Tape, quotes: Touch | None = None) -> dict[str, NDArray[Any]]:
     """Columns of :func:`half_hours`; ``quotes`` is the tape's touch where it is at hand."""
     quotes = touch(tape) if quotes is None else quotes
-    edges = _edges(quotes.start_ns, quotes.end_ns)
+    edges = half_hour_edges(quotes.start_ns, quotes.end_ns)
     spread, mid = quotes.spread_ticks, quotes.mid_ticks
     relative = np.divide(spread, mid, out=np.full(len(mid), np.nan), where=mid > 0)
     kinds, times = tape.orders["kind"], tape.orders["time_ns"]
@@ -62,7 +62,7 @@ def half_hour_columns(tape: Tape, quotes: Touch | None = None) -> dict[str, NDAr
     }
 
 
-def _edges(start_ns: int, end_ns: int) -> Ints:
+def half_hour_edges(start_ns: int, end_ns: int) -> Ints:
     """Bounds of the half hours, the session's own first and last; one of no session."""
     first = start_ns // NS_PER_HALF_HOUR + 1
     inside = np.arange(first * NS_PER_HALF_HOUR, end_ns, NS_PER_HALF_HOUR, dtype=np.int64)

@@ -15,7 +15,10 @@ from marketsim.clock import parse_time
 from marketsim.data.synthetic import synthetic_tape
 from marketsim.tape import Tape
 
-OUTPUTS = ["accounts.parquet", "config.json", "report.png", "summary.json", "tape"]
+OUTPUTS = [
+    "accounts.parquet", "config.json", "report.json", "report.md", "report.png", "summary.json",
+    "tape",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +98,11 @@ def test_run_writes_everything_and_says_where(
     assert len(summary["digest"]) == 64
     assert len(Tape.load(folder / "tape")) == summary["orders"]
     assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+    report = json.loads((folder / "report.json").read_text())
+    assert report["accounts"]["name"] == ["history", "pov"]
+    assert sum(row["orders"] for row in report["half_hours"]) > 0
+    assert "Half hours" in shown
+    assert "| pov |" in (folder / "report.md").read_text()
 
 
 def test_a_run_is_run_again_from_its_own_config(
@@ -103,7 +111,7 @@ def test_a_run_is_run_again_from_its_own_config(
     assert cli.main(run_arguments(day, "--quiet", "--no-report", "--seed", "7")) == 0
     first = Path(capsys.readouterr().out.strip())
     assert first == Path("runs/replay-seed7")
-    assert not (first / "report.png").exists()
+    assert not list(first.glob("report.*"))
     again = ["run", str(first / "config.json"), "--seed", "7", "--quiet", "--no-report"]
     assert cli.main(again) == 0
     second = Path(capsys.readouterr().out.strip())

@@ -66,6 +66,7 @@ def naive_half_hours(tape: Tape) -> pd.DataFrame:
         return sum(value(i) for i, t in enumerate(times) if start <= t < end or (last and t == end))
 
     bounds = [OPEN, *(parse_time(t) for t in ("10:00", "10:30", "11:00")), CLOSE]
+    kinds = tape.orders["kind"]
     rows = []
     for start, end in zip(bounds[:-1], bounds[1:], strict=True):
         held = spread = relative = 0.0
@@ -81,7 +82,6 @@ def naive_half_hours(tape: Tape) -> pd.DataFrame:
             before, now = mid_at(at - MIN), mid_at(at)
             if start < at <= end and before and now:
                 squares.append(math.log(now / before) ** 2)
-        kinds = tape.orders["kind"]
         rows.append(
             {
                 "start_ns": start,

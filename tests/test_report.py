@@ -193,7 +193,7 @@ def test_agents_position_and_profit_come_from_their_trades() -> None:
     profit = panel(figure, "Profit").lines[0].get_ydata()
     assert profit[-1] == pytest.approx((-4 * 103 + 105 + 3 * 110) * 0.01 * 10)
     labels = [text.get_text() for text in panel(figure, "Price").get_legend().get_texts()]
-    assert labels == ["bid to ask", "mid-price", "pov buys", "pov sells"]
+    assert labels == ["bid to ask", "mid-price", "trades", "pov buys", "pov sells"]
 
 
 def test_trades_of_an_agent_with_itself_leave_its_position() -> None:
@@ -201,12 +201,57 @@ def test_trades_of_an_agent_with_itself_leave_its_position() -> None:
     assert set(panel(figure, "Position").lines[0].get_ydata()) == {0.0}
 
 
-def test_panels_of_agents_only_where_there_are_agents_and_one_curve_for_many() -> None:
+def test_panels_of_agents_only_where_there_are_agents_and_few_curves_for_many() -> None:
     alone = plot_tape(make_tape(TRADED, [(1, 103, 4, 1, -1, -1)]))
     assert not any("Position" in axis.get_title(loc="left") for axis in alone.axes)
-    crowd = plot_tape(make_tape(TRADED, [(1, 103, 1, 1, k, k + 1) for k in range(9)]))
-    assert len(panel(crowd, "Position").lines) == 1
+    deals = [(1, 103, 1, 1, k, k + 1) for k in range(9)]
+    crowd = plot_tape(make_tape(TRADED, [*deals, (2, 104, 50, 1, 9, 8)]))
+    curves = panel(crowd, "Position").lines
+    assert [curve.get_label() for curve in curves][-1] == "5 others" and len(curves) == 6
+    assert {curve.get_label() for curve in curves[:2]} == {"agent 8", "agent 9"}  # traded most
+    assert sum(curve.get_ydata()[-1] for curve in curves) == 0
     assert png(crowd).startswith(PNG)
+
+
+NAMES = {3: "pov", 7: "noise", 8: "noise", 9: "noise"}
+POPULATED: list[Trade] = [(1, 103, 4, 1, 7, 3), (2, 104, 6, 1, 8, 9), (3, 105, 5, -1, 3, -1)]
+
+
+def test_a_population_is_one_curve_and_has_its_share_of_both_sides() -> None:
+    figure = plot_tape(make_tape(TRADED, POPULATED), agents=NAMES)
+    curves = {line.get_label(): line.get_ydata()[-1] for line in panel(figure, "Position").lines}
+    assert curves == {"pov": 9, "noise": -4}
+    shares = {
+        patch.get_label(): float((data.values - data.baseline).sum())
+        for patch in panel(figure, "Share").patches
+        for data in [patch.get_data()]
+    }
+    assert shares == pytest.approx({"pov": 9 / 30, "noise": 16 / 30, "all others": 5 / 30})
+    labels = [text.get_text() for text in panel(figure, "Price").get_legend().get_texts()]
+    assert "pov buys" in labels and not any("noise" in label for label in labels)
+
+
+def test_volume_has_single_agents_only() -> None:
+    volume = panel(plot_tape(make_tape(TRADED, POPULATED), agents=NAMES), "Traded volume")
+    assert [patch.get_label() for patch in volume.patches] == ["market", "mean of half hour", "pov"]
+
+
+def test_a_fundamental_value_is_drawn_where_it_is_known() -> None:
+    times = np.array([OPEN + 2 * NS_PER_MINUTE, CLOSE])
+    figure = plot_tape(make_tape(TRADED), fundamental=(times, np.array([100.0, 108.0])))
+    (line,) = (line for line in panel(figure, "Price").lines if line.get_label() == "fundamental")
+    values = line.get_ydata()
+    assert np.isnan(values[0]) and values[-1] == pytest.approx(1.08)
+    assert png(figure).startswith(PNG)
+
+
+def test_rare_prices_do_not_stretch_the_axis_and_a_note_tells_of_them() -> None:
+    deals: list[Trade] = [(k % 10, 101 + k % 10, 1, 1, -1, -1) for k in range(1000)]
+    calm = panel(plot_tape(make_tape(TRADED, deals)), "Price")
+    wild = panel(plot_tape(make_tape(TRADED, [*deals, (9, 900, 1, 1, -1, -1)])), "Price")
+    assert not calm.texts and calm.get_ylim()[1] < 1.2
+    assert wild.texts[0].get_text() == "trades beyond this axis: 1, 9 to 9"
+    assert wild.get_ylim()[1] < 1.5
 
 
 def test_volume_adds_up() -> None:
