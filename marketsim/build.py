@@ -7,6 +7,7 @@ from marketsim.agent import Agent, CompiledAgent
 from marketsim.errors import ConfigError
 from marketsim.handle import Handle
 from marketsim.market import Market
+from marketsim.rulebook import install_rules, schedule
 from marketsim.tape import Tape
 
 if TYPE_CHECKING:
@@ -45,12 +46,13 @@ def build(
     simulation.symbol_configs = _symbols(loaded, simulation.source)
     simulation.symbols = [symbol.name for symbol in simulation.symbol_configs]
     simulation.open_ns, simulation.close_ns = _session(loaded, simulation.source)
+    simulation.schedule = schedule(loaded.session, simulation.open_ns, simulation.close_ns)
     simulation.agent_names = [name for name, _, _ in entries]
     simulation.given_agents = [name for name, entry, _ in entries if entry is None]
     simulation.agent_types = [
         entry.type if entry is not None else type(given).__name__ for _, entry, given in entries
     ]
-    first = simulation.open_ns
+    first = simulation.schedule[0][0]
     if simulation.source is not None and len(simulation.source):
         first = min(first, int(simulation.source.orders["time_ns"][0]))
     simulation.start_ns = first
@@ -142,13 +144,14 @@ def _make_block(simulation: "Simulation", n_agents: int) -> None:
     head = market.header
     head["seed"] = simulation.seed
     head["now_ns"] = simulation.start_ns
-    head["open_ns"] = min(simulation.open_ns, simulation.start_ns)
+    called = config.session.opening_auction_ns is not None
+    head["open_ns"] = simulation.schedule[0][0] if called else simulation.start_ns
     head["close_ns"] = simulation.close_ns
     head["next_order_id"] = 1
     head["tape_on"] = int(config.tape.enabled)
     head["headroom"] = 8
     head["self_trade"] = int(exchange.self_trade)
-    for who in ("maker", "taker"):
+    for who in ("maker", "taker", "auction"):
         rate, per_lot = f"{who}_fee_bps", f"{who}_fee_ticks_per_lot"
         head[f"{who}_fee_rate"] = _fee(rate, getattr(exchange, rate), _MICRO // 10_000)
         head[f"{who}_fee_per_lot"] = _fee(per_lot, getattr(exchange, per_lot), _MICRO)
@@ -156,6 +159,7 @@ def _make_block(simulation: "Simulation", n_agents: int) -> None:
         book["tick"] = symbol.price_increment_ticks
         book["lot"] = symbol.size_increment_lots
     simulation._market = market
+    install_rules(simulation)
 
 
 def _fee(field: str, value: float, units: int) -> int:
@@ -176,6 +180,7 @@ def _add_agent(simulation: "Simulation", agent: int, name: str, entry: Any, give
         record["latency_ns"] = entry.latency_ns
         record["delay_ns"] = entry.computation_delay_ns
         record["symbol"] = simulation.symbol_id(entry.symbol) if entry.symbol else 0
+        record["inventory_lots"] = entry.inventory_lots
     if isinstance(built, CompiledAgent):
         record["wants"] = int(built.wants_answers)
         record["kind"] = _kind_of(simulation, built)

@@ -26,6 +26,7 @@ from marketsim.mail import Mailman
 from marketsim.market import Market
 from marketsim.recorder import Recorder
 from marketsim.result import Run, make_run
+from marketsim.rulebook import Schedule, send_schedule
 from marketsim.tape import Tape
 
 Progress = Callable[[int, int, int], None]
@@ -108,6 +109,7 @@ class Simulation:
     open_ns: int
     close_ns: int
     start_ns: int
+    schedule: Schedule
     agent_names: list[str]
     agent_types: list[str]
     symbol_configs: list[Any]
@@ -135,6 +137,7 @@ class Simulation:
 
     def _start(self) -> None:
         """First messages of everybody, in the order of their ids."""
+        send_schedule(self)
         send_close(self._market.address, self.close_ns)
         for agent in range(len(self.agent_names)):
             if agent in self._compiled:
