@@ -87,8 +87,6 @@ def rest_in_call(m, b, order_id, agent, side, price, size, display, flags):
     """Let an order wait for the uncross; a market order unseen at the end of the price axis."""
     if flags & MARKET:
         price, display = side * MAX_PRICE, 0
-    if display == size:
-        display = 0
     rest(m, b, (1 - side) >> 1, order_id, agent, side, price, price, size, display, flags)
 
 

@@ -115,6 +115,8 @@ def enter_order(m, b, order_id, agent, side, price, size, display, stop, flags):
 @helper
 def enter_ruled(m, b, order_id, agent, side, price, size, display, stop, flags, pending):
     """What :func:`submit` does, in a call phase and within the limits of a market order."""
+    if display == size:
+        display = 0
     if books(m, b).state & CALL and not pending:
         rest_in_call(m, b, order_id, agent, side, price, size, display, flags)
         return

@@ -21,6 +21,7 @@ from marketsim.rules import (
 
 CANCEL, REPLACE = int(Message.CANCEL), int(Message.REPLACE)
 POST_ONLY, FOK, IOC = int(Flag.POST_ONLY), int(Flag.FOK), int(Flag.IOC)
+DAY = int(Flag.DAY)
 TICK, LOT, SESSION = int(Reject.TICK), int(Reject.LOT), int(Reject.SESSION)
 HALTED, NOT_OWNER = int(Reject.HALTED), int(Reject.NOT_OWNER)
 UNKNOWN_ORDER, SIZE, FLAGS = int(Reject.UNKNOWN_ORDER), int(Reject.SIZE), int(Reject.FLAGS)
@@ -114,7 +115,7 @@ def bound_flags(m, b, side, flags):
     """Flags of a market order that trades up to :func:`bound_price` and never rests."""
     if bound_market(m, b, side) == NO_PRICE:
         return flags
-    return flags & ~MARKET | (0 if flags & FOK else IOC)
+    return flags & ~(MARKET | DAY) | (0 if flags & FOK else IOC)
 
 
 @helper

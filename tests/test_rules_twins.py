@@ -1,8 +1,9 @@
 """The exchange's rules and the naive reading of them, driven by the same random orders."""
 
+import random
+from collections import Counter
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from marketsim.book import _digest
 from marketsim.codes import Feed, Flag, Phase, Reject, TimeInForce
 from marketsim.invariants import broken_invariant
 from marketsim.naive_orders import Order
-from marketsim.naive_rules import NaiveExchange, NaiveRules, auction_price
+from marketsim.naive_rules import NaiveExchange, NaiveRules
 from marketsim.simulation import Simulation
 
 SECOND = 1_000_000_000
@@ -148,7 +149,7 @@ class RuleTwins:
     ) -> Order:
         self.orders += 1
         flags = {
-            "market": int(Flag.MARKET), "market_fok": Flag.MARKET | FOK,
+            "market": tif | Flag.MARKET, "market_fok": Flag.MARKET | FOK,
             "hidden": tif | Flag.HIDDEN, "ioc": int(IOC), "fok": int(FOK),
             "post_only": tif | POST_ONLY, "stop": tif | Flag.STOP | Flag.MARKET,
             "stop_limit": tif | Flag.STOP,
@@ -245,3 +246,40 @@ def drive(
         twins.do(operation)
     twins.finish()
     return twins
+
+
+def random_operations(rng: random.Random, count: int) -> list[tuple[Any, ...]]:
+    """Orders round a price that wanders, so that rules bite."""
+    centre = 100.0
+    operations = []
+    for _ in range(count):
+        centre = min(max(centre + rng.gauss(0, 0.6), 95), 105)
+        price = round(centre + rng.gauss(0, 2))
+        tif = rng.choice([TimeInForce.GTC, TimeInForce.DAY])
+        operations.append((
+            rng.choice(KINDS), rng.randrange(2), rng.choice([1, -1]), price, rng.randint(1, 9),
+            rng.randrange(31), tif,
+        ))  # fmt: skip
+    return operations
+
+
+def test_in_many_random_days_every_rule_bites_and_both_agree() -> None:
+    rng = random.Random(7)
+    seen: Counter[Any] = Counter()
+    for day in range(96):
+        limits, breaker = LIMITS[day % 6], BREAKERS[day // 6 % 4]
+        short, reference = SHORTS[day % 4], rng.choice([None, 100])
+        twins = drive(random_operations(rng, 150), limits, breaker, short, reference, day % 3 == 0)
+        summary = twins.fast.run(twins.fast.now_ns).summary
+        seen.update(reason for _, _, reason in twins.naive.refused)
+        seen.update(phase for _, phase in twins.naive.phases)
+        seen.update(halt["reason"] for halt in summary.get("halts", []))
+        seen["auctions"] += len(summary.get("auctions", []))
+        seen["stopped"] += twins.naive.stopped
+        seen["trades"] += len(twins.naive.fills)
+    for what in (
+        Reject.AUCTION, Reject.PRICE_LIMIT, Reject.SHORT_SALE, Reject.SESSION, Reject.HALTED,
+        Phase.HALT, "circuit_breaker", "price_limit", "stopped",
+    ):  # fmt: skip
+        assert seen[what] > 3, (what, seen)
+    assert seen["auctions"] > 96 and seen["trades"] > 2_000
