@@ -1,6 +1,24 @@
 """Market rules in a configuration: hours and auctions, price limits, breakers, short sales, tables.
 
 Every rule is off unless its key is there; what contradicts itself is refused by name.
+
+**Phases.** In a call phase – before the open, before the close, in a halt – orders collect and
+rest without matching, then all trade at one price (:mod:`marketsim.crossing`). Limit, market,
+hidden and iceberg orders may come, be cancelled, reduced and replaced; immediate and post-only
+ones are refused (AUCTION); stops wait until trading goes on. Between periods everything is
+refused (SESSION), cancels too. A call phase or halt never outlives its period: it is uncrossed
+when that ends. A halt until the close has no auction: new orders are refused (HALTED), cancels go
+through.
+
+**References.** A rule's ``reference`` is looked up when it is needed; while there is none yet –
+no trade for ``open``, no auction for ``last_auction`` – the symbol's ``reference_ticks`` stands
+in, and without that the rule waits. The mean of a window without trades is the last trade's
+price; each auction starts the window anew, and counts as one trade in it.
+
+**Recorded flow** (a replay) is bound by phases alone: in call phases and halts its orders rest
+and its executions find nobody, which the summary counts under ``history``. Limits, tables and the
+short-sale rule do not refuse it, but its trades move references and set off halts. Between
+periods and after the close it plays on. Its own halts work as ever.
 """
 
 from collections.abc import Mapping
@@ -58,6 +76,12 @@ class SessionConfig:
 class PriceLimitsConfig:
     """Limit up, limit down: no trade further than ``percent`` from ``reference``.
 
+    Limit orders outside the band are refused (PRICE_LIMIT), on either side of it; market orders
+    trade up to it and drop the rest. An order that the band has left behind stays; nobody trades
+    with it, and what would meet it first is refused, or dropped. In call phases the band bounds
+    limit prices, not the auction's. It is lifted in the halt of its own pause, or any other, where
+    the next auction sets the reference: ``last_auction`` and ``mean``.
+
     ``reference``: ``open`` (the day's first trade), ``previous_close`` (the symbol's
     ``reference_ticks``), ``last_auction``, ``mean`` (of the trade prices of the last ``window_ns``)
     or a price [ticks]. With ``pause_ns``, trading halts for so long, and reopens with an auction,
@@ -90,7 +114,10 @@ class BreakerLevelConfig:
 
 @dataclass(frozen=True)
 class CircuitBreakerConfig:
-    """Halts when the price has moved from ``reference``; each level once a day."""
+    """Halts when a trade is so far from ``reference``, from the next event on, each symbol alone.
+
+    Each level fires once a day; one that is passed over is spent with the higher one.
+    """
 
     key: ClassVar[str] = "circuit_breaker"
     levels: tuple[BreakerLevelConfig, ...]
@@ -114,7 +141,9 @@ class ShortSaleConfig:
     """Short sales are ``forbidden``, or bound to the ``uptick`` rule (SEC Rule 201).
 
     That rule holds from the start, or from a trade ``trigger_percent`` below ``reference`` on: a
-    short sale is then to be a limit order above the best bid.
+    short sale is then to be a limit order above the best bid. A sale is short when it is of more
+    than the agent's ``inventory_lots`` and position, less what its other sell orders offer. Stops
+    are looked at when they come in; a forbidden sale is refused as a stop already.
     """
 
     key: ClassVar[str] = "short_sale"

@@ -153,7 +153,7 @@ class Phase(IntEnum):
 
 
 class PhaseReason(IntEnum):
-    """Why a phase began: the hours of the session, a rule, or a halt in recorded flow."""
+    """Why a phase began: its time has come, by a rule, or by a halt in recorded flow."""
 
     SCHEDULE = 821
     CIRCUIT_BREAKER = 822
