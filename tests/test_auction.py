@@ -436,3 +436,33 @@ def test_cash_and_shares_are_conserved_and_every_instant_is_sound() -> None:
     assert table["position_lots"].sum() == 0 and table["cash"].sum() == 0
     assert (table["cash"] + table["cost"] == table["realised"]).all()
     assert table["trades"].sum() == 2 * s.tape.trades.size
+
+
+class Rebuilder(Trader):
+    """Keeps the visible book from the feed of single orders alone."""
+
+    def __init__(self) -> None:
+        super().__init__([], ("L3",))
+        self.levels: dict[tuple[Side | None, int | None], int] = {}
+
+    def on_data(self, market: Handle, data: Data) -> None:
+        assert data.size_lots is not None
+        lots = data.size_lots if data.kind == OrderKind.LIMIT else -data.size_lots
+        key = data.side, data.price_ticks
+        self.levels[key] = self.levels.get(key, 0) + lots
+        assert self.levels[key] >= 0
+        if not self.levels[key]:
+            del self.levels[key]
+
+
+def test_the_feed_of_single_orders_rebuilds_the_book_through_auctions() -> None:
+    agents = {"a": Trader(busy(0)), "b": Trader(busy(4)), "listener": Rebuilder()}
+    s = Simulation({"session": SESSION}, agents=agents)
+    for at in (CALL + 30 * SECOND, OPEN, OPEN + 30 * SECOND, CLOSING + 30 * SECOND, CLOSE):
+        s.run(at)
+        listener = s.agent("listener")
+        assert isinstance(listener, Rebuilder)
+        bids, asks = s._python[2][1].depth(50)
+        seen = {(Side.BUY, p): lots for p, lots in bids.tolist() if lots}
+        seen |= {(Side.SELL, p): lots for p, lots in asks.tolist() if lots}
+        assert listener.levels == seen

@@ -556,3 +556,35 @@ def test_a_call_phase_must_fit_the_hours_of_the_data() -> None:
     config = {"data": "given", "session": {"closing_auction": "10:30"}}
     with pytest.raises(ConfigError, match="closing_auction must start before the close 10:00"):
         Simulation(config, data=tape)
+
+
+def test_everything_at_once_beside_recorded_flow(noise: type[Agent]) -> None:
+    """All rules, agents that send anything and a recorded day: sound at every look."""
+    tape = synthetic_tape(close="10:00")
+    price = int(tape.trades["price_ticks"][0])
+    config = {
+        "data": "given", "agents": {"history": {"type": "replay"}},
+        "session": {
+            "periods": [{"open": "09:30", "close": "09:40"}, {"open": "09:41", "close": "10:00"}],
+            "opening_auction": "09:20", "closing_auction": "09:55",
+        },
+        "exchange": {
+            **breaker((0.05, "30s"), (0.1, "30s"), (0.3, "1min"), reference=price),
+            **limits(percent=0.1, reference="mean", window="1min", pause="20s", limit_state="2s"),
+            "short_sale": {"rule": "uptick"},
+        },
+    }  # fmt: skip
+    width = max(price // 500, 5)
+    agents = {
+        name: noise(price - width, price + width, SECOND)  # type: ignore[call-arg]
+        for name in "ab"
+    }
+    s = Simulation(config, data=tape, agents=agents)
+    for i in range(60):
+        s._advance_to(OPEN + i * 29 * SECOND, None)
+        assert broken_invariant(s._market, 0) is None
+    run = s.run()
+    table = s._market.view("accounts")
+    assert table["position_lots"].sum() == 0 and table["cash"].sum() == 0
+    assert {"auction", "price_limit", "short_sale", "session"} <= set(run.summary["rejects"])
+    assert run.summary["halts"] and len(run.summary["auctions"]) >= 2
