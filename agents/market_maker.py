@@ -35,6 +35,7 @@ from marketsim.population import (
     is_fill,
     is_refusal,
     limit_order,
+    on_grid,
     own,
     round_trip,
     shared,
@@ -157,7 +158,8 @@ def look(m, agent):
     if bid_lots > 0 and ask_lots > 0:
         me.seen = 1
         me.mid = (bid + ask) >> 1
-        me.spread += parameters(m, agent).spread_alpha * ((ask - bid) - me.spread)
+        if ask > bid:  # it is not in a call phase
+            me.spread += parameters(m, agent).spread_alpha * ((ask - bid) - me.spread)
     elif bid_lots > 0 or ask_lots > 0:
         half = int(math.ceil(0.5 * me.spread))
         me.seen = 1
@@ -189,8 +191,8 @@ def quote(m, agent):
     lowest_ask = middle + int(math.ceil(0.5 * me.spread))
     for level in range(p.levels):
         last = level == p.levels - 1 and p.backstop > 0
-        me.outer_bid = max(highest_bid - level * spacing, 1)
-        me.outer_ask = max(lowest_ask + level * spacing, 1)
+        me.outer_bid = on_grid(m, agent, BUY, max(highest_bid - level * spacing, 1))
+        me.outer_ask = on_grid(m, agent, SELL, max(lowest_ask + level * spacing, 1))
         place_quote(m, agent, BUY, p.backstop if last else buy_size, me.outer_bid)
         place_quote(m, agent, SELL, p.backstop if last else sell_size, me.outer_ask)
     if old_bid_lots > 0:

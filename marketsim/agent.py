@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marketsim.codes import Cancelled, Feed, OrderKind, Reject, Side
+from marketsim.codes import Cancelled, Feed, OrderKind, Phase, PhaseReason, Reject, Side
 from marketsim.errors import StateError
 from marketsim.handle import Depth as Depth
 from marketsim.handle import Handle as Handle
@@ -26,7 +26,7 @@ class Fill(NamedTuple):
     """A trade of the agent's. Both sides of a trade hear of it.
 
     ``time_ns`` is when it happened at the exchange; ``left_lots`` what is open of the order after
-    it; ``fee_ticks`` in tick·lots, negative for a rebate.
+    it; ``fee_ticks`` in tick·lots, negative for a rebate. In an auction nobody is the maker.
     """
 
     time_ns: int
@@ -67,7 +67,10 @@ class Data(NamedTuple):
     message is delivered: the last change of an instant is in them. L3 has ``kind`` (LIMIT,
     EXECUTION, CANCEL, REDUCE: visible lots that join or leave; REPLACE: visible lots that leave,
     the new order follows as LIMIT), ``order_id``, ``side``, ``price_ticks``, ``size_lots``. TRADES
-    has ``side`` (the aggressor's; None for a cross), ``price_ticks``, ``size_lots``.
+    has ``side`` (the aggressor's; None for a cross), ``price_ticks``, ``size_lots``. IMBALANCE, in
+    call phases: what an auction would do now, ``price_ticks`` (None: nothing) and ``size_lots``
+    paired there, and the ``side`` and ``imbalance_lots`` left over. SESSION has ``phase``,
+    ``reason`` and ``end_ns``, when the phase is to end (None: nobody knows).
     """
 
     feed: Feed
@@ -82,6 +85,10 @@ class Data(NamedTuple):
     side: Side | None = None
     price_ticks: int | None = None
     size_lots: int | None = None
+    imbalance_lots: int | None = None
+    phase: Phase | None = None
+    reason: PhaseReason | None = None
+    end_ns: int | None = None
 
 
 class Agent:

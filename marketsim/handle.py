@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marketsim.codes import Feed, Flag, SelfTrade, Side, TimeInForce
+from marketsim.codes import Feed, Flag, Phase, SelfTrade, Side, TimeInForce
 from marketsim.errors import OrderError, StateError
 from marketsim.events import Message
 from marketsim.kernel import NO_ROOM
 from marketsim.ladder import ASKS, BIDS
-from marketsim.market_data import view_depth
+from marketsim.market_data import view_depth, view_phase
 from marketsim.rng import generator_for
 
 if TYPE_CHECKING:
@@ -144,6 +144,16 @@ class Handle:
         volume, price = market.mail[:2].tolist()
         return price if volume else None
 
+    def phase_of(self, symbol: str | None = None) -> Phase:
+        """What the market does with orders now: trade them, collect them, or refuse them."""
+        address = self._simulation._market.address
+        return Phase(view_phase(address, self._agent, self._book(symbol)))
+
+    @property
+    def phase(self) -> Phase:
+        """Phase of the agent's own symbol."""
+        return self.phase_of()
+
     def position_of(self, symbol: str | None = None) -> int:
         """Lots held, as far as the agent has heard of its fills; negative when short."""
         return self._simulation._known(self._agent, self._book(symbol))[0]
@@ -177,7 +187,8 @@ class Handle:
         self.wake_at(self.now_ns + delay_ns)
 
     def subscribe(self, feed: Feed | str, *, levels: int = 10, symbol: str | None = None) -> None:
-        """Ask for a feed: ``"L1"``, ``"L2"`` (best ``levels`` levels), ``"L3"`` or ``"TRADES"``.
+        """Ask for a feed: ``"L1"``, ``"L2"`` (best ``levels`` levels), ``"L3"``, ``"TRADES"``,
+        ``"IMBALANCE"`` or ``"SESSION"``.
 
         Raises
         ------

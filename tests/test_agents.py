@@ -215,6 +215,7 @@ def test_an_agent_without_a_schedule_says_so() -> None:
     with pytest.raises(TypeError, match="has no schedule"):
         ExecutionAgent("buy", 1).target_lots(None)  # type: ignore[arg-type]
 
+
 def test_a_taker_at_the_touch_takes_one_price_at_a_time(day: Tape) -> None:
     run = worked(day, "pov", participation=0.5, interval="1s", style="touch", quantity=5000)
     trades = mine(run)
