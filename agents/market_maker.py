@@ -72,7 +72,10 @@ def _wake(m, agent, message):
         place = heard.order_id - me.first_id
         if 0 <= place < me.orders:
             left = open_lots(m, agent, place)
-            left.value = left.value - heard.size_lots if is_fill(m, message) else 0
+            if not is_fill(m, message):
+                left.value = 0
+                return 0
+            left.value -= heard.size_lots
             if left.value <= 0 and me.quoting == 0 and nearly_used_up(m, agent, place & 1):
                 start_renewal(m, agent)
     elif heard.a != me.alarm:

@@ -60,6 +60,55 @@ def day(sizes: Sizes) -> Iterator[Row]:
     yield Row("day", "RMSC04: events of the kernel", simulations[0].events, "events")
 
 
+#: Rules of the exchange, one at a time, as overrides of a configuration.
+_RULES: dict[str, dict[str, Any]] = {
+    "no rule": {},
+    "tick table": {
+        "symbols.0.tick_table": [
+            {"from_ticks": 0, "increment_ticks": 1},
+            {"from_ticks": 100_000, "increment_ticks": 2},
+        ]
+    },
+    "opening and closing auction": {
+        "session.opening_auction": "09:15",
+        "session.closing_auction": "15:55",
+    },
+    "price limits around a fixed price": {
+        "exchange.price_limits": {"percent": 5, "reference": 100_000}
+    },
+    "price limits around a moving mean": {
+        "exchange.price_limits": {"percent": 5, "reference": "mean", "window": "5min"}
+    },
+    "circuit breaker": {
+        "exchange.circuit_breaker": {
+            "levels": [{"move_percent": 7, "halt": "15min"}],
+            "reference": "open",
+        }
+    },
+    "short-sale rule (uptick)": {
+        "exchange.short_sale": {"rule": "uptick", "trigger_percent": 5, "reference": 100_000}
+    },
+    "short sales forbidden": {
+        "exchange.short_sale": {"rule": "forbidden"},
+        **{
+            f"agents.{name}.inventory_lots": 10_000_000
+            for name in ("noise", "value", "maker", "momentum")
+        },
+    },
+}
+
+
+def rules(sizes: Sizes) -> Iterator[Row]:
+    """What each rule of the exchange costs in a day of RMSC04, an event."""
+    builds = [_market("rmsc04", {**_NO_TAPE, **overrides}) for overrides in _RULES.values()]
+    builds[0]().run("09:31")  # compile
+    times, simulations = simulating(sizes.repeats, sizes.day_until, *builds)
+    each = [s / simulation.events for s, simulation in zip(times, simulations, strict=True)]
+    for metric, seconds in zip(_RULES, each, strict=True):
+        ratio = None if metric == "no rule" else seconds / each[0]
+        yield Row("rules", metric, 1e9 * seconds, "ns/event", ratio and "no rule", ratio)
+
+
 def batch(sizes: Sizes) -> Iterator[Row]:
     """Many RMSC04 markets, one simulated second a step, on one thread and on two."""
     loaded = load_config("rmsc04", _NO_TAPE)

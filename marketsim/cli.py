@@ -150,7 +150,7 @@ def bench(
     """Measure speed and memory, each as a ratio to a reference of the same run.
 
     Args:
-        names: book, replay, python-agent, tape, stream, day, batch, cold-start or memory
+        names: book, replay, python-agent, tape, stream, day, rules, batch, cold-start or memory
                 (default: all).
         json: Write the rows to this file.
         data: A real day to replay beside the synthetic one (default: $MARKETSIM_DATA).

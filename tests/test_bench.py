@@ -31,6 +31,7 @@ def test_names() -> None:
         "tape",
         "stream",
         "day",
+        "rules",
         "batch",
         "cold-start",
         "memory",
@@ -52,7 +53,7 @@ def test_rows(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["stream", "day", "batch", "cold-start", "memory"])
+@pytest.mark.parametrize("name", ["stream", "day", "rules", "batch", "cold-start", "memory"])
 def test_rows_of_processes(name: str) -> None:
     rows = bench.run([name], sizes=TINY)
     assert rows and all(row["value"] > 0 for row in rows)
