@@ -10,7 +10,8 @@ from marketsim.compile import callback
 from marketsim.errors import DataError
 from marketsim.events import EXCHANGE, Message, send, wake_at
 from marketsim.kernel import send_wake
-from marketsim.market import FEED, WAKE, Market, agents, feed, header
+from marketsim.market import WAKE, Market, agents, feed, header
+from marketsim.records import FEED
 from marketsim.tape import Tape
 
 _FEED = int(Message.FEED)

@@ -13,16 +13,7 @@ from marketsim.codes import OrderKind
 from marketsim.compile import direct, entry, helper, hot
 from marketsim.errors import OrderError, StateError
 from marketsim.ladder import ASKS, BIDS, BUY_STOPS, SELL_STOPS, depth_of, index_find, mix, touch
-from marketsim.market import (
-    POOL_NAMES,
-    Market,
-    books,
-    header,
-    ladders,
-    levels,
-    orders,
-    rungs,
-)
+from marketsim.market import Market, books, header, ladders, levels, orders, rungs
 from marketsim.matching import (
     BAD_FLAGS,
     MARKET,
@@ -38,6 +29,7 @@ from marketsim.matching import (
     submit,
     trigger,
 )
+from marketsim.records import POOL_NAMES
 from marketsim.room import room
 
 GROW, RESUME = -(1 << 62), -(1 << 62) + 1  # results that ask for a larger block

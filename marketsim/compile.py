@@ -41,7 +41,7 @@ def source_stamp() -> str:
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {BOUNDSCHECK}".encode())
     for file in sorted(root.glob("*.py")) + sorted(root.glob("*/*.py")):
         content = file.read_bytes()
-        if b"marketsim.compile" in content or file.name in ("compile.py", "codes.py"):
+        if b"marketsim.compile" in content or file.name in ("compile.py", "codes.py", "records.py"):
             digest.update(str(file.relative_to(root)).encode() + b"\0" + content)
     return digest.hexdigest()
 

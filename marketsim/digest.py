@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from marketsim.events import SLOT_BITS
-from marketsim.market import QUEUE_START, RULE, Market
+from marketsim.market import Market
+from marketsim.records import QUEUE_START, RULE
 
 _SCALARS = (
     "now_ns", "sequence", "next_order_id", "seed", "open_ns", "close_ns", "processed",

@@ -8,15 +8,8 @@ from enum import IntEnum
 
 from marketsim.compile import helper, hot
 from marketsim.latency import latency_ns
-from marketsim.market import (
-    POOL_NAMES,
-    QUEUE_START,
-    agents,
-    ask_for,
-    events,
-    header,
-    messages,
-)
+from marketsim.market import agents, ask_for, events, header, messages
+from marketsim.records import POOL_NAMES, QUEUE_START
 
 SLOT_BITS = 24
 _SLOT_MASK = (1 << SLOT_BITS) - 1

@@ -8,14 +8,7 @@ from marketsim.codes import Cancelled, Flag, OrderKind, Reject
 from marketsim.compile import helper
 from marketsim.events import Message, ask, message_room, tell
 from marketsim.ladder import BUY_STOPS, SELL_STOPS, index_find
-from marketsim.market import (
-    agents,
-    books,
-    counters,
-    header,
-    messages,
-    orders,
-)
+from marketsim.market import agents, books, counters, header, messages, orders
 from marketsim.market_data import publish
 from marketsim.matching import (
     MARKET,
@@ -104,9 +97,11 @@ def enter_order(m, b, order_id, agent, side, price, size, display, stop, flags):
     hidden = size - shown_of(size, display, flags)
     add_row(m, b, kind, order_id, agent, side, shown_price, size, hidden, 0)
     volume, last = book.volume_lots, book.last_ticks
-    if book.state:
-        enter_ruled(m, b, order_id, agent, side, price, size, display, stop, flags, pending)
+    if book.state & CALL:
+        wait_in_call(m, b, order_id, agent, side, price, size, display, stop, flags, pending)
     else:
+        if book.state and flags & MARKET and not pending:
+            price, flags = bound_price(m, b, side, price), bound_flags(m, b, side, flags)
         submit(m, b, order_id, agent, side, price, size, display, stop, flags)
     if wants(m, agent):
         tell(m, ACCEPTED, agent, b, order_id, side, shown_price, size, flags, 0, 0, 0)
@@ -117,20 +112,15 @@ def enter_order(m, b, order_id, agent, side, price, size, display, stop, flags):
 
 
 @helper
-def enter_ruled(m, b, order_id, agent, side, price, size, display, stop, flags, pending):
-    """What :func:`submit` does, in a call phase and within the limits of a market order."""
+def wait_in_call(m, b, order_id, agent, side, price, size, display, stop, flags, pending):
+    """What :func:`submit` does, in a call phase: orders rest, and every stop is pending."""
     if display == size:
         display = 0
-    if books(m, b).state & CALL and not pending:
-        rest_in_call(m, b, order_id, agent, side, price, size, display, flags)
-        return
-    if pending and books(m, b).state & CALL:
+    if pending:
         ladder = BUY_STOPS if side > 0 else SELL_STOPS
         rest(m, b, ladder, order_id, agent, side, price, stop, size, display, flags)
-        return
-    if flags & MARKET and not pending:
-        price, flags = bound_price(m, b, side, price), bound_flags(m, b, side, flags)
-    submit(m, b, order_id, agent, side, price, size, display, stop, flags)
+    else:
+        rest_in_call(m, b, order_id, agent, side, price, size, display, flags)
 
 
 @helper

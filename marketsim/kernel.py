@@ -37,10 +37,6 @@ from marketsim.exchange import (
 from marketsim.history import handle_feed
 from marketsim.ladder import index_find
 from marketsim.market import (
-    AGENT,
-    HEADER,
-    MESSAGE,
-    QUEUE_START,
     agents,
     call_agent,
     call_native,
@@ -51,6 +47,7 @@ from marketsim.market import (
     prefetch,
 )
 from marketsim.market_data import view_touch, view_trades
+from marketsim.records import AGENT, HEADER, MESSAGE, QUEUE_START
 from marketsim.settlement import FILLED, TAPE_FULL, event_room
 
 #: What :func:`advance` returns.

@@ -9,7 +9,6 @@ from marketsim.compile import entry, helper
 from marketsim.events import Message, tell
 from marketsim.ladder import ASKS, BIDS, mix, touch
 from marketsim.market import (
-    POOL_NAMES,
     agents,
     ask_for,
     books,
@@ -22,6 +21,7 @@ from marketsim.market import (
     scratch,
     subscriptions,
 )
+from marketsim.records import POOL_NAMES
 
 L1, L2 = int(Feed.L1), int(Feed.L2)
 SCRATCH_POOL = POOL_NAMES.index("scratch")

@@ -34,10 +34,11 @@ from marketsim.compile import callback, entry, helper, hot
 from marketsim.errors import ConfigError
 from marketsim.events import Message, ask, send, wake_at
 from marketsim.exchange import enter_request
-from marketsim.market import WAKE, WORD, agents, columns_at, header, messages
+from marketsim.market import WAKE, agents, columns_at, header, messages
 from marketsim.market_data import touch_known, trades_known
 from marketsim.matching import MARKET
 from marketsim.oracle import fundamental, fundamental_mean
+from marketsim.records import WORD
 from marketsim.rng import exponential, integer, normal, uniform
 from marketsim.rules import lot_now, tick_at
 

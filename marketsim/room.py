@@ -7,16 +7,9 @@ from marketsim.ladder import (
     BUY_STOPS,
     SELL_STOPS,
 )
-from marketsim.market import (
-    POOL_NAMES,
-    ask_for,
-    header,
-    ladders,
-    levels,
-    orders,
-    rungs,
-)
+from marketsim.market import ask_for, header, ladders, levels, orders, rungs
 from marketsim.matching import MARKET, SELF_TRADE_MASK
+from marketsim.records import POOL_NAMES
 
 OUTCOMES, ORDERS = POOL_NAMES.index("outcomes"), POOL_NAMES.index("orders")
 LEVELS, RUNGS = POOL_NAMES.index("levels"), POOL_NAMES.index("rungs")

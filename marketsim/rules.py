@@ -12,7 +12,6 @@ from marketsim.compile import helper
 from marketsim.ladder import ASKS, BIDS, touch
 from marketsim.market import (
     NO_PRICE,
-    POOL_NAMES,
     accounts,
     agents,
     ask_for,
@@ -27,6 +26,7 @@ from marketsim.market import (
     rungs,
     steps,
 )
+from marketsim.records import POOL_NAMES
 
 IS_HALTED, CALL, SHUT = int(State.HALTED), int(State.CALL), int(State.SHUT)
 RULES, STOPPED = int(State.RULES), int(State.STOPPED)

@@ -9,7 +9,6 @@ from marketsim.codes import Cancelled, Feed, OrderKind, Outcome
 from marketsim.compile import helper, hot
 from marketsim.events import Message, message_room, tell
 from marketsim.market import (
-    POOL_NAMES,
     agents,
     ask_for,
     books,
@@ -26,6 +25,7 @@ from marketsim.matching import (
     next_stop,
 )
 from marketsim.phases import after_rules
+from marketsim.records import POOL_NAMES
 from marketsim.room import most_met, room
 from marketsim.rules import CALL, SHUT, note_trades, rules_room
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from marketsim.errors import StateError
-from marketsim.market import HEADER, POOLS, RECYCLED, Market
+from marketsim.market import Market
+from marketsim.records import HEADER, POOLS, RECYCLED
 
 
 def fill(market: Market, seed: int) -> None:
