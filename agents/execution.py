@@ -11,7 +11,7 @@ from marketsim.clock import format_time, parse_span, parse_time
 from marketsim.codes import Side
 from marketsim.errors import ConfigError
 
-STYLES = ("aggressive", "passive")
+STYLES = ("aggressive", "touch", "passive")
 
 
 class ExecutionAgent(Agent):
@@ -24,8 +24,9 @@ class ExecutionAgent(Agent):
     start, end : "HH:MM[:SS]" or nanoseconds; None is the session's open, its close.
     interval : time between two child orders: "60s", "5min" or nanoseconds.
     limit_ticks : worst price at which to trade [ticks]; None has no limit.
-    style : "aggressive" takes liquidity (immediate or cancel), "passive" rests at the own side's
-        best price and is moved there at each wake-up.
+    style : "aggressive" takes all the liquidity that it needs, however deep; "touch" takes no more
+        than the other side's best price, and the rest later; both immediate or cancel. "passive"
+        rests at the own side's best price and is moved there at each wake-up.
     """
 
     def __init__(
@@ -114,12 +115,24 @@ class ExecutionAgent(Agent):
         return max(target - self.executed_lots, 0)
 
     def _take(self, market: Handle, lots: int) -> None:
+        limit = self.limit_ticks
+        if self.style == "touch":
+            best = market.best_ask if self.side == Side.BUY else market.best_bid
+            if best is None:
+                return
+            limit = self._limited(best)
         if lots > 0:
-            if self.limit_ticks is None:
+            if limit is None:
                 market.order(self.side, lots)
             else:
-                market.order(self.side, lots, self.limit_ticks, tif="IOC")
+                market.order(self.side, lots, limit, tif="IOC")
             self.child_orders += 1
+
+    def _limited(self, price: int) -> int:
+        """A price, or the limit where that is worse than the price for the other side."""
+        if self.limit_ticks is None:
+            return price
+        return self.side * min(self.side * price, self.side * self.limit_ticks)
 
     def _move_passive(self, market: Handle) -> None:
         """Keep one resting order of the wanted size at the own side's best price."""
@@ -127,9 +140,7 @@ class ExecutionAgent(Agent):
         wanted = self._wanted(market)
         if best is None:
             return
-        price = best
-        if self.limit_ticks is not None:
-            price = self.side * min(self.side * best, self.side * self.limit_ticks)
+        price = self._limited(best)
         live = market.open_orders
         if len(live) == 1 and self._resting_price == price and sum(live.values()) == wanted:
             return

@@ -2,9 +2,11 @@
 
 At each wake-up a maker takes its old quotes back, waits until it sees the market without them, and
 quotes anew. The spread of its ladder follows the market's spread by an exponentially weighted
-mean; the size at each level is a share of the volume of the last seconds. The outermost order of
-each side stays until the new ladder stands, so that a maker that is alone never empties the book. A
-maker can renew its ladder early, when it hears that a side of it is nearly used up. Where the others quote one side only, the mid is half a mean spread away from it.
+mean; the size at each level is a share of the volume of the last seconds.
+
+The outermost order of each side stays until the new ladder stands, so that a maker that is alone
+never empties the book, and a maker can renew its ladder early, when it hears that a side of it is
+nearly used up. Where the others quote one side only, the mid is half a mean spread away from it.
 
 References: Chakraborty & Kearns (2011), "Market making and mean reversion"; Byrd, Hybinette & Balch
 (2020), "ABIDES".
@@ -33,6 +35,7 @@ from marketsim.population import (
     is_fill,
     is_refusal,
     limit_order,
+    on_grid,
     own,
     round_trip,
     shared,
@@ -52,7 +55,7 @@ PARAMETERS = columns(
 )  # fmt: skip
 #: ``mid``: the last one seen; ``spread``: its weighted mean; orders ``first_id`` and the
 #: ``orders - 1`` after it are the ladder, their open lots lie behind the state. ``outer_bid`` and
-#: ``outer_ask`` are the prices of its outermost orders. ``alarm``: number of the wake-up that counts.
+#: ``outer_ask``: prices of its outermost orders. ``alarm``: number of the wake-up that counts.
 STATE = columns(started=int, quoting=int, seen=int, mid=int, spread=float, first_id=int, orders=int,
                 outer_bid=int, outer_ask=int, alarm=int)  # fmt: skip
 parameters, state = shared(PARAMETERS), own(STATE)
@@ -69,7 +72,10 @@ def _wake(m, agent, message):
         place = heard.order_id - me.first_id
         if 0 <= place < me.orders:
             left = open_lots(m, agent, place)
-            left.value = left.value - heard.size_lots if is_fill(m, message) else 0
+            if not is_fill(m, message):
+                left.value = 0
+                return 0
+            left.value -= heard.size_lots
             if left.value <= 0 and me.quoting == 0 and nearly_used_up(m, agent, place & 1):
                 start_renewal(m, agent)
     elif heard.a != me.alarm:
@@ -155,7 +161,8 @@ def look(m, agent):
     if bid_lots > 0 and ask_lots > 0:
         me.seen = 1
         me.mid = (bid + ask) >> 1
-        me.spread += parameters(m, agent).spread_alpha * ((ask - bid) - me.spread)
+        if ask > bid:  # it is not in a call phase
+            me.spread += parameters(m, agent).spread_alpha * ((ask - bid) - me.spread)
     elif bid_lots > 0 or ask_lots > 0:
         half = int(math.ceil(0.5 * me.spread))
         me.seen = 1
@@ -187,8 +194,8 @@ def quote(m, agent):
     lowest_ask = middle + int(math.ceil(0.5 * me.spread))
     for level in range(p.levels):
         last = level == p.levels - 1 and p.backstop > 0
-        me.outer_bid = max(highest_bid - level * spacing, 1)
-        me.outer_ask = max(lowest_ask + level * spacing, 1)
+        me.outer_bid = on_grid(m, agent, BUY, max(highest_bid - level * spacing, 1))
+        me.outer_ask = on_grid(m, agent, SELL, max(lowest_ask + level * spacing, 1))
         place_quote(m, agent, BUY, p.backstop if last else buy_size, me.outer_bid)
         place_quote(m, agent, SELL, p.backstop if last else sell_size, me.outer_ask)
     if old_bid_lots > 0:
@@ -280,7 +287,7 @@ class MarketMakerAgent(Population):
                 raise ConfigError(f"{field} must be > 0, was {getattr(self, field)!r}")
 
     @property
-    def headroom(self) -> int:  # type: ignore[override]
+    def headroom(self) -> int:
         """A ladder to place, its predecessor's outermost orders to cancel, and a wake-up."""
         return 2 * self.levels + 4
 

@@ -18,6 +18,28 @@ are optional::
       noise: {type: noise, count: 1000, size: mixture}
       history: {type: replay}
       mine: {type: "package.module:Class", symbol: SIM, latency_ns: 1000, any_parameter: 1}
+
+Market rules, all of them off unless they are written (:mod:`marketsim.configs.rules`)::
+
+    session:
+      periods: [{open: "09:30", close: "11:30"}, {open: "13:00", close: "15:00"}]
+      opening_auction: "09:15"         # a call phase from here, uncrossed at the open
+      closing_auction: "14:57"         # a call phase from here, uncrossed at the close
+    exchange:
+      auction_fee_bps: 0.1             # of both sides; auction_fee_ticks_per_lot too
+      price_limits: {percent: 5, reference: mean, window: 5min, pause: 5min, limit_state: 15s}
+      circuit_breaker:
+        levels: [{move_percent: 7, halt: 15min}, {move_percent: 20, halt: close}]
+        reference: previous_close      # or open, or a price in ticks
+        direction: down                # or up, or both
+      short_sale: {rule: uptick, trigger_percent: 10}   # or forbidden
+    symbols:
+      - name: SIM
+        reference_ticks: 10000         # the previous close
+        tick_table: [{from_ticks: 0, increment_ticks: 1}, {from_ticks: 10000, increment_ticks: 5}]
+        lot_table: [{from_ticks: 0, increment_lots: 100}, {from_ticks: 50000, increment_lots: 1}]
+    agents:
+      mine: {type: "package.module:Class", inventory_lots: 500}   # owned before, for short_sale
 """
 
 import copy
@@ -26,16 +48,32 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marketsim.clock import parse_time
-from marketsim.codes import SelfTrade
 from marketsim import checks
+from marketsim.codes import SelfTrade
 from marketsim.configs.files import config_names, read_config
 from marketsim.configs.raw import override, plain, with_base
 from marketsim.configs.registry import check_parameters, resolve_agent
+from marketsim.configs.rules import (
+    MAX_TICKS,
+    BreakerLevelConfig,
+    CircuitBreakerConfig,
+    LotStepConfig,
+    PeriodConfig,
+    PriceLimitsConfig,
+    SessionConfig,
+    ShortSaleConfig,
+    TickStepConfig,
+    read_circuit_breaker,
+    read_lot_table,
+    read_price_limits,
+    read_session,
+    read_short_sale,
+    read_tick_table,
+)
 from marketsim.configs.tagged import read_tagged, tagged_to_dict
 from marketsim.errors import ConfigError
 from marketsim.latency import MODELS, ConstantLatency
@@ -46,11 +84,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentConfig",
+    "BreakerLevelConfig",
+    "CircuitBreakerConfig",
     "ExchangeConfig",
+    "LotStepConfig",
+    "PeriodConfig",
+    "PriceLimitsConfig",
     "SessionConfig",
+    "ShortSaleConfig",
     "SimulationConfig",
     "SymbolConfig",
     "TapeConfig",
+    "TickStepConfig",
     "config_names",
     "load_config",
     "resolve_agent",
@@ -70,7 +115,8 @@ class SymbolConfig:
     """An instrument: currency per tick and shares (or coins) per lot.
 
     Agents' prices must be multiples of ``price_increment_ticks``, their sizes of
-    ``size_increment_lots``; recorded flow is not bound by either.
+    ``size_increment_lots``, or what ``tick_table`` and ``lot_table`` say at a price; recorded flow
+    is not bound by them. ``reference_ticks``: the previous close, for auctions and rules.
     """
 
     name: str = "SIM"
@@ -78,25 +124,47 @@ class SymbolConfig:
     lot_size: float = 1
     price_increment_ticks: int = 1
     size_increment_lots: int = 1
+    reference_ticks: int | None = None
+    tick_table: tuple[TickStepConfig, ...] = ()
+    lot_table: tuple[LotStepConfig, ...] = ()
 
-
-@dataclass(frozen=True)
-class SessionConfig:
-    """Hours of continuous trading, nanoseconds since midnight; None is the data's own."""
-
-    open_ns: int | None = None
-    close_ns: int | None = None
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; what is not given, or stands in a table, is left out."""
+        raw = asdict(self)
+        if self.reference_ticks is None:
+            del raw["reference_ticks"]
+        for table, single in (
+            ("tick_table", "price_increment_ticks"),
+            ("lot_table", "size_increment_lots"),
+        ):
+            del raw[single if raw[table] else table]
+        return {key: list(value) if isinstance(value, tuple) else value
+                for key, value in raw.items()}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ExchangeConfig:
-    """Fees (negative: a rebate) and what happens when an agent would trade with itself."""
+    """Fees (negative: a rebate), what happens on meeting an own order, and the market's rules."""
 
     maker_fee_bps: float = 0.0
     taker_fee_bps: float = 0.0
     maker_fee_ticks_per_lot: float = 0.0
     taker_fee_ticks_per_lot: float = 0.0
     self_trade: SelfTrade = SelfTrade.ALLOW
+    auction_fee_bps: float = 0.0
+    auction_fee_ticks_per_lot: float = 0.0
+    price_limits: PriceLimitsConfig | None = None
+    circuit_breaker: CircuitBreakerConfig | None = None
+    short_sale: ShortSaleConfig | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; rules that are off are left out."""
+        raw = {key: value for key, value in vars(self).items() if value is not None}
+        raw["self_trade"] = self.self_trade.name.lower()
+        for rule in (self.price_limits, self.circuit_breaker, self.short_sale):
+            if rule is not None:
+                raw[rule.key] = rule.to_dict()
+        return raw
 
 
 @dataclass(frozen=True)
@@ -112,7 +180,8 @@ class AgentConfig:
     """``count`` agents of one class with the same parameters.
 
     ``symbol`` None is the first symbol, ``latency`` None the market's, ``site`` a place of latency
-    model ``matrix``. ``parameters`` are keywords of the class.
+    model ``matrix``. ``parameters`` are keywords of the class. Of
+    ``inventory_lots``, owned before the day, only the short-sale rule knows.
     """
 
     name: str
@@ -122,6 +191,7 @@ class AgentConfig:
     site: str | None = None
     computation_delay_ns: int = 0
     count: int = 1
+    inventory_lots: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def build(self, **provided: Any) -> "Agent":
@@ -176,9 +246,8 @@ class SimulationConfig:
             "name": self.name,
             "description": self.description,
             "data": self.data,
-            "session": {"open": self.session.open_ns, "close": self.session.close_ns},
-            "exchange": asdict(self.exchange)
-            | {"self_trade": self.exchange.self_trade.name.lower()},
+            "session": self.session.to_dict(),
+            "exchange": self.exchange.to_dict(),
             "tape": asdict(self.tape),
             "oracle": tagged_to_dict("type", ORACLES, self.oracle),
             "oracles": {
@@ -190,7 +259,7 @@ class SimulationConfig:
             "agents": {agent.name: _agent_to_dict(agent) for agent in self.agents},
         }
         if self.symbols:
-            raw["symbols"] = [asdict(symbol) for symbol in self.symbols]
+            raw["symbols"] = [symbol.to_dict() for symbol in self.symbols]
         return raw
 
     @functools.cached_property
@@ -247,7 +316,10 @@ def _read_simulation(raw: dict[str, Any], default_name: str) -> SimulationConfig
         description=str(raw.get("description") or ""),
         data=data,
         symbols=symbols,
-        session=_read_session(checks.mapping("session", raw.get("session")), data),
+        session=read_session(
+            checks.mapping("session", raw.get("session")),
+            (None, None) if data is not None else (DEFAULT_OPEN, DEFAULT_CLOSE),
+        ),
         exchange=_read_exchange(checks.mapping("exchange", raw.get("exchange"))),
         tape=_read_tape(checks.mapping("tape", raw.get("tape"))),
         oracle=read_tagged("oracle", "type", ORACLES, raw.get("oracle")),
@@ -284,42 +356,31 @@ def _read_symbols(raw: Any, data: str | None) -> tuple[SymbolConfig, ...]:
         tick_size = checks.positive(f"{where}.tick_size", keys.get("tick_size", 0.01))
         lot_size = keys.get("lot_size", 1)
         checks.positive(f"{where}.lot_size", lot_size)
-        steps = (
-            checks.integer(f"{where}.{key}", keys.get(key, 1), 1)
+        tick, lot = (
+            checks.integer(f"{where}.{key}", 1 if keys.get(key) is None else keys[key], 1)
             for key in ("price_increment_ticks", "size_increment_lots")
         )
-        symbols[name] = SymbolConfig(name, tick_size, lot_size, *steps)
+        reference = keys.get("reference_ticks")
+        if reference is not None:
+            checks.integer(f"{where}.reference_ticks", reference, -MAX_TICKS, MAX_TICKS)
+        tables = read_tick_table(where, keys), read_lot_table(where, keys)
+        symbols[name] = SymbolConfig(name, tick_size, lot_size, tick, lot, reference, *tables)
     return tuple(symbols.values())
-
-
-def _read_session(raw: dict[str, Any], data: str | None) -> SessionConfig:
-    checks.refuse_unknown("session", raw, ("open", "close"))
-    fallback = (None, None) if data is not None else (DEFAULT_OPEN, DEFAULT_CLOSE)
-    given = (raw.get("open"), raw.get("close"))
-    open_ns, close_ns = (
-        None if time is None else parse_time(time, f"session.{key}")
-        for key, time in zip(
-            ("open", "close"),
-            (own if own is not None else other for own, other in zip(given, fallback, strict=True)),
-            strict=True,
-        )
-    )
-    if open_ns is not None and close_ns is not None and open_ns >= close_ns:
-        raise ConfigError(
-            f"session.close must be later than session.open {given[0]}, was {given[1]}"
-        )
-    return SessionConfig(open_ns, close_ns)
 
 
 def _read_exchange(raw: dict[str, Any]) -> ExchangeConfig:
     checks.refuse_unknown("exchange", raw, [field.name for field in fields(ExchangeConfig)])
     modes = {mode.name.lower(): mode for mode in SelfTrade}
     mode = checks.choice("exchange.self_trade", raw.pop("self_trade", "allow"), modes)
+    limits = read_price_limits(raw.pop("price_limits", None))
+    breaker = read_circuit_breaker(raw.pop("circuit_breaker", None))
+    short = read_short_sale(raw.pop("short_sale", None))
     fees = {key: checks.number(f"exchange.{key}", value) for key, value in raw.items()}
     for key, value in fees.items():
         if abs(value) > MAX_FEE:
             raise ConfigError(f"exchange.{key} must be within ±{MAX_FEE:,}, was {value:g}")
-    return ExchangeConfig(self_trade=modes[mode], **fees)
+    config = ExchangeConfig(**fees, self_trade=modes[mode])  # type: ignore[arg-type]
+    return replace(config, price_limits=limits, circuit_breaker=breaker, short_sale=short)
 
 
 def _read_tape(raw: dict[str, Any]) -> TapeConfig:
@@ -347,6 +408,7 @@ def _delay(field: str, value: Any) -> int:
 
 _COMMON_KEYS = (
     "type", "symbol", "latency", "latency_ns", "site", "computation_delay_ns", "count",
+    "inventory_lots",
 )  # fmt: skip
 
 
@@ -379,6 +441,9 @@ def _read_agent(
             f"{where}.computation_delay_ns", keys.get("computation_delay_ns", delay_ns)
         ),
         count=checks.integer(f"{where}.count", keys.get("count", 1), 1),
+        inventory_lots=checks.integer(
+            f"{where}.inventory_lots", keys.get("inventory_lots", 0), 0, MAX_TICKS
+        ),
         parameters=parameters,
     )
 
@@ -398,6 +463,8 @@ def _agent_to_dict(agent: AgentConfig) -> dict[str, Any]:
     for key in ("symbol", "site"):
         if getattr(agent, key) is not None:
             raw[key] = getattr(agent, key)
+    if agent.inventory_lots:
+        raw["inventory_lots"] = agent.inventory_lots
     if agent.latency is not None:
         raw["latency"] = tagged_to_dict("model", MODELS, agent.latency)
     return raw | copy.deepcopy(dict(agent.parameters))

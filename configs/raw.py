@@ -41,9 +41,15 @@ def _merged(below: dict[str, Any], above: dict[str, Any], path: str) -> dict[str
         here = f"{path}{key}"
         if path == "agents." and value is None:
             if key not in below:
-                raise ConfigError(f"{here}: base has no such agent{checks.did_you_mean(key, below)}")
+                raise ConfigError(
+                    f"{here}: base has no such agent{checks.did_you_mean(key, below)}"
+                )
             del result[key]
-        elif isinstance(value, dict) and isinstance(below.get(key), dict) and not _other(below[key], value):
+        elif (
+            isinstance(value, dict)
+            and isinstance(below.get(key), dict)
+            and not _other(below[key], value)
+        ):
             result[key] = _merged(below[key], value, f"{here}.")
         else:
             result[key] = value

@@ -24,7 +24,12 @@ def measure(run):
     mids = (bid + ask)[np.searchsorted(times, minutes, side="right") - 1] / 2
     volatility_bps = np.std(np.diff(np.log(mids))) * 1e4
     spread = np.average(ask[:-1] - bid[:-1], weights=held_s)
-    return spread, np.average(touch[:-1], weights=held_s), volatility_bps, tape.trades["size_lots"].sum()
+    return (
+        spread,
+        np.average(touch[:-1], weights=held_s),
+        volatility_bps,
+        tape.trades["size_lots"].sum(),
+    )
 
 
 def main():

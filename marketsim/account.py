@@ -25,13 +25,18 @@ def account_of(m, agent, symbol):
 
 @helper
 def book_fill(m, agent, symbol, side, price, lots, maker):
-    """Enter a fill; returns the fee in millionths of tick·lots (negative: a rebate)."""
+    """Enter a fill; returns the fee in millionths of tick·lots (negative: a rebate).
+
+    ``maker`` is 1 of the resting order, 0 of the incoming one, 2 of both sides in an auction.
+    """
     h = header(m)
     account = accounts(m, account_of(m, agent, symbol))
     notional = price * lots
     worth = abs(notional)
-    if maker:
+    if maker == 1:
         fee = worth * h.maker_fee_rate + lots * h.maker_fee_per_lot
+    elif maker == 2:
+        fee = worth * h.auction_fee_rate + lots * h.auction_fee_per_lot
     else:
         fee = worth * h.taker_fee_rate + lots * h.taker_fee_per_lot
     account.fees_micro += fee

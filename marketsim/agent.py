@@ -7,12 +7,12 @@ end. Callbacks of one agent never overlap: a message that arrives while the agen
 (``computation_delay_ns``) waits in its inbox.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marketsim.codes import Cancelled, Feed, OrderKind, Reject, Side
+from marketsim.codes import Cancelled, Feed, OrderKind, Phase, PhaseReason, Reject, Side
 from marketsim.errors import StateError
 from marketsim.handle import Depth as Depth
 from marketsim.handle import Handle as Handle
@@ -26,7 +26,7 @@ class Fill(NamedTuple):
     """A trade of the agent's. Both sides of a trade hear of it.
 
     ``time_ns`` is when it happened at the exchange; ``left_lots`` what is open of the order after
-    it; ``fee_ticks`` in tick·lots, negative for a rebate.
+    it; ``fee_ticks`` in tick·lots, negative for a rebate. In an auction nobody is the maker.
     """
 
     time_ns: int
@@ -67,7 +67,10 @@ class Data(NamedTuple):
     message is delivered: the last change of an instant is in them. L3 has ``kind`` (LIMIT,
     EXECUTION, CANCEL, REDUCE: visible lots that join or leave; REPLACE: visible lots that leave,
     the new order follows as LIMIT), ``order_id``, ``side``, ``price_ticks``, ``size_lots``. TRADES
-    has ``side`` (the aggressor's; None for a cross), ``price_ticks``, ``size_lots``.
+    has ``side`` (the aggressor's; None for a cross), ``price_ticks``, ``size_lots``. IMBALANCE, in
+    call phases: what an auction would do now, ``price_ticks`` (None: nothing) and ``size_lots``
+    paired there, and the ``side`` and ``imbalance_lots`` left over. SESSION has ``phase``,
+    ``reason`` and ``end_ns``, when the phase is to end (None: nobody knows).
     """
 
     feed: Feed
@@ -82,6 +85,10 @@ class Data(NamedTuple):
     side: Side | None = None
     price_ticks: int | None = None
     size_lots: int | None = None
+    imbalance_lots: int | None = None
+    phase: Phase | None = None
+    reason: PhaseReason | None = None
+    end_ns: int | None = None
 
 
 class Agent:
@@ -89,8 +96,8 @@ class Agent:
 
     Everything an agent learns arrives one latency late, everything it sends takes its computation
     delay and its latency; an agent with zero latency is allowed. To be saved with a simulation, an
-    agent with state of its own overrides :meth:`state_dict` and :meth:`load_state_dict`. One that is
-    given as an object sets its latency as attributes of its class; None is the market's own.
+    agent with state of its own overrides :meth:`state_dict` and :meth:`load_state_dict`. One that
+    is given as an object sets its latency as attributes of its class; None is the market's own.
     """
 
     latency_ns: int | None = None
@@ -140,16 +147,23 @@ class CompiledAgent:
     """Base class of agents whose ``wake`` is compiled and called by the kernel.
 
     A subclass sets ``wake`` to a :class:`~marketsim.compile.Callback` of signature
-    :data:`~marketsim.market.WAKE` and ``headroom`` to the most messages that one wake-up sends.
-    Most are a :class:`~marketsim.population.Population`.
+    :data:`~marketsim.market.WAKE`, and overrides :attr:`headroom` if 8 messages are too few. Most
+    are a :class:`~marketsim.population.Population`.
     """
 
-    wake: "Callback"
-    headroom: int = 8
-    wants_answers: bool = True
-    hears_fills: bool = True
-    #: How far back it looks at the market beyond its latency; -1: it never looks.
-    looks_back_ns: int = -1
+    wake: ClassVar["Callback"]
+    wants_answers: ClassVar[bool] = True
+    hears_fills: ClassVar[bool] = True
+
+    @property
+    def headroom(self) -> int:
+        """The most messages that one wake-up sends."""
+        return 8
+
+    @property
+    def looks_back_ns(self) -> int:
+        """How far back it looks at the market beyond its latency; -1: it never looks."""
+        return -1
 
     def install(self, market: "Market", members: range, symbol: int) -> None:
         """Write the records of all agents of the population and ask for their first wake-ups."""

@@ -49,7 +49,7 @@ class Batch:
         n = len(self.simulations)
         threads = min(threads, n)
         self._parts = [slice(n * i // threads, n * (i + 1) // threads) for i in range(threads)]
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         self._advance = advance_address()
         self._blocks, self._codes = np.empty(n, np.int64), np.empty(n, np.int64)
         self._until_ns = 0
@@ -97,9 +97,13 @@ class Batch:
             self._pool.submit(
                 advance_many, address, blocks[part], until_ns, EVENTS_A_CALL, codes[part]
             )
-            for part in self._parts
+            for part in self._parts[1:]
         ]
-        return sum(future.result() for future in work)
+        own = self._parts[0]
+        mine: int = advance_many(address, blocks[own], until_ns, EVENTS_A_CALL, codes[own])
+        for future in work:
+            mine += future.result()
+        return mine
 
     def _tell(self, progress: Progress, until_ns: int) -> None:
         slowest = min(simulation.now_ns for simulation in self.simulations)

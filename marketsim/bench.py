@@ -23,6 +23,9 @@ BENCHMARKS = {
     "python-agent": "marketsim.bench_engine:python_agent",
     "tape": "marketsim.bench_engine:tape",
     "stream": "marketsim.bench_stream:stream",
+    "day": "marketsim.bench_markets:day",
+    "rules": "marketsim.bench_markets:rules",
+    "batch": "marketsim.bench_markets:batch",
     "cold-start": "marketsim.bench_process:cold_start",
     "memory": "marketsim.bench_process:memory",
 }

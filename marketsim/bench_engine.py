@@ -117,7 +117,7 @@ def _replay(
     )
 
 
-def _simulating(
+def simulating(
     repeats: int, until: str | None, *builds: Callable[[], Simulation]
 ) -> tuple[list[float], list[Simulation]]:
     """CPU seconds of running what each ``build`` makes, fastest of interleaved rounds."""
@@ -154,7 +154,7 @@ def _replay_rows(label: str, tape: Tape, sizes: Sizes) -> Iterator[Row]:
             repeats=repeats,
         )
     _replay(tape).run()  # compile
-    (replay_s,), (simulation,) = _simulating(repeats, None, lambda: _replay(tape))
+    (replay_s,), (simulation,) = simulating(repeats, None, lambda: _replay(tape))
     (naive_s,) = fastest(lambda: _one_by_one(NaiveBook(), flow), repeats=1)
     speed, naive_speed = len(tape) / replay_s, len(flow) / naive_s
     yield Row("replay", f"{label}: messages", len(tape), "rows")
@@ -169,7 +169,7 @@ def _replay_rows(label: str, tape: Tape, sizes: Sizes) -> Iterator[Row]:
     yield Row("replay", f"{label}: events of the kernel", simulation.events / replay_s, "events/s")
 
 
-class _Sleeper(Agent):
+class Sleeper(Agent):
     """Asks to be woken again and again, and does nothing else."""
 
     def __init__(self, every_ns: int) -> None:
@@ -184,7 +184,7 @@ class _Sleeper(Agent):
         market.wake_after(self.every_ns)
 
 
-class _Looker(_Sleeper):
+class Looker(Sleeper):
     """A sleeper that looks at the best quotes."""
 
     def on_wakeup(self, market: Handle) -> None:
@@ -192,7 +192,7 @@ class _Looker(_Sleeper):
         _ = market.best_bid, market.best_ask
 
 
-class _Listener(Agent):
+class Listener(Agent):
     """Hears of each change of the best quotes."""
 
     def __init__(self) -> None:
@@ -230,12 +230,12 @@ def python_agent(sizes: Sizes) -> Iterator[Row]:
 
     builds = [
         building(),
-        building(partial(_Sleeper, sizes.wake_ns)),
-        building(partial(_Looker, sizes.wake_ns)),
-        building(_Listener),
+        building(partial(Sleeper, sizes.wake_ns)),
+        building(partial(Looker, sizes.wake_ns)),
+        building(Listener),
     ]
-    _replay(day, _Looker(sizes.wake_ns)).run("09:31")  # compile
-    (without, *times), _ = _simulating(sizes.repeats, sizes.wake_until, *builds)
+    _replay(day, Looker(sizes.wake_ns)).run("09:31")  # compile
+    (without, *times), _ = simulating(sizes.repeats, sizes.wake_until, *builds)
     call_s = min(_callbacks(Agent(), 100_000) for _ in range(5)) / 100_000
     for metric, seconds, slot in zip(
         (
@@ -262,7 +262,7 @@ def _tape_rows(label: str, day: Tape, sizes: Sizes) -> Iterator[Row]:
         fresh = (Path(folder) / str(i) for i in range(10**9))
         streamed = Path(folder) / "0"
         _replay(day, out=next(fresh)).run()
-        (without, memory, disk), _ = _simulating(
+        (without, memory, disk), _ = simulating(
             sizes.repeats,
             None,
             lambda: _replay(day, with_tape=False),

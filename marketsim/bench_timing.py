@@ -43,6 +43,8 @@ class Sizes:
     stream_orders, stream_config : rows of orders of the long run that is streamed; a configuration
         to run instead of the one of that length: a name, a path or a mapping.
     wake_until, wake_ns : how long, and how often, a Python agent is woken.
+    day_until : end of the simulated RMSC days; None is their close.
+    batch_steps : steps of a batch of markets that are timed together.
     repeats : of everything that is timed; the fastest counts.
     """
 
@@ -54,6 +56,8 @@ class Sizes:
     stream_config: Any = None
     wake_until: str = "10:30"
     wake_ns: int = 10_000_000
+    day_until: str | None = None
+    batch_steps: int = 100
     repeats: int = 5
 
 

@@ -10,6 +10,7 @@ from marketsim.handle import Handle
 from marketsim.latency import ConstantLatency
 from marketsim.market import Market
 from marketsim.oracle import draw_paths
+from marketsim.rulebook import install_rules, schedule
 from marketsim.settlement import HEARS_ANSWERS, HEARS_FILLS, HEARS_REFUSALS
 from marketsim.tape import Tape
 
@@ -65,7 +66,8 @@ def build(
     simulation.symbol_configs = _symbols(loaded, simulation.source)
     simulation.symbols = [symbol.name for symbol in simulation.symbol_configs]
     simulation.open_ns, simulation.close_ns = _session(loaded, simulation.source)
-    first = simulation.open_ns
+    simulation.schedule = schedule(loaded.session, simulation.open_ns, simulation.close_ns)
+    first = simulation.schedule[0][0]
     if simulation.source is not None and len(simulation.source):
         first = min(first, int(simulation.source.orders["time_ns"][0]))
     simulation.start_ns = first
@@ -154,13 +156,14 @@ def _make_block(simulation: "Simulation", n_agents: int) -> None:
     head = market.header
     head["seed"] = simulation.seed
     head["now_ns"] = simulation.start_ns
-    head["open_ns"] = min(simulation.open_ns, simulation.start_ns)
+    called = config.session.opening_auction_ns is not None
+    head["open_ns"] = simulation.schedule[0][0] if called else simulation.start_ns
     head["close_ns"] = simulation.close_ns
     head["next_order_id"] = 1
     head["tape_on"] = int(config.tape.enabled)
     head["headroom"] = 8
     head["self_trade"] = int(exchange.self_trade)
-    for who in ("maker", "taker"):
+    for who in ("maker", "taker", "auction"):
         rate, per_lot = f"{who}_fee_bps", f"{who}_fee_ticks_per_lot"
         head[f"{who}_fee_rate"] = _fee(rate, getattr(exchange, rate), _MICRO // 10_000)
         head[f"{who}_fee_per_lot"] = _fee(per_lot, getattr(exchange, per_lot), _MICRO)
@@ -168,6 +171,7 @@ def _make_block(simulation: "Simulation", n_agents: int) -> None:
         book["tick"] = symbol.price_increment_ticks
         book["lot"] = symbol.size_increment_lots
     simulation._market = market
+    install_rules(simulation)
 
 
 def _fee(field: str, value: float, units: int) -> int:
@@ -208,6 +212,7 @@ def _add_entry(simulation: "Simulation", entry: Any, built: Any) -> None:
     records = simulation._market.view("agents")[first : members.stop]
     records["delay_ns"] = entry.computation_delay_ns
     records["symbol"] = symbol
+    records["inventory_lots"] = entry.inventory_lots
     if built is None:
         built = entry.build(tape=simulation.source)
     compiled = built if isinstance(built, CompiledAgent) else None
@@ -255,7 +260,9 @@ def _add_group(simulation: "Simulation", group: Group, latency: Any, site: str |
         latency.apply(market, members, site)
     except ConfigError as error:
         raise ConfigError(f"agents.{group.name}: {error}") from error
+    kind = 0 if compiled is None else _kind_of(simulation, compiled)
     records = market.view("agents")[members.start : members.stop]
+    records["kind"] = kind
     records["inbox_head"] = records["inbox_tail"] = -1
     records["wants"] = HEARS_FILLS | HEARS_ANSWERS
     looks_back_ns = 0
@@ -263,7 +270,6 @@ def _add_group(simulation: "Simulation", group: Group, latency: Any, site: str |
         records["wants"] = (HEARS_ANSWERS if compiled.wants_answers else 0) | (
             HEARS_FILLS | HEARS_REFUSALS if compiled.hears_fills else 0
         )
-        records["kind"] = _kind_of(simulation, compiled)
         head = market.header
         head["headroom"] = max(int(head["headroom"]), compiled.headroom)
         looks_back_ns = compiled.looks_back_ns

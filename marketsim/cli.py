@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = "demo"
 
 DESCRIPTION = (
-    "A limit-order-book market simulator. `marketsim run` alone simulates a day of the RMSC04 market"
-    " with an execution agent in it. `marketsim --version` prints the version."
+    "A limit-order-book market simulator. `marketsim run` alone simulates a day of the RMSC04"
+    " market with an execution agent in it. `marketsim --version` prints the version."
 )
 
 Format = Literal["parquet", "lobster", "trades-lob"]
@@ -150,7 +150,8 @@ def bench(
     """Measure speed and memory, each as a ratio to a reference of the same run.
 
     Args:
-        names: book, replay, python-agent, tape, stream, cold-start or memory (default: all).
+        names: book, replay, python-agent, tape, stream, day, rules, batch, cold-start or memory
+                (default: all).
         json: Write the rows to this file.
         data: A real day to replay beside the synthetic one (default: $MARKETSIM_DATA).
     """

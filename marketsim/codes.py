@@ -70,7 +70,10 @@ class TimeInForce(IntEnum):
 
 
 class Reject(IntEnum):
-    """Why the exchange refused an order or a request."""
+    """Why the exchange refused an order or a request.
+
+    ``AUCTION``: immediate and post-only orders have no place in a call phase.
+    """
 
     DUPLICATE_ID = 101
     SIZE = 102
@@ -84,6 +87,9 @@ class Reject(IntEnum):
     SESSION = 110
     HALTED = 111
     FLAGS = 112
+    AUCTION = 113
+    PRICE_LIMIT = 114
+    SHORT_SALE = 115
 
 
 class Cause(IntEnum):
@@ -122,9 +128,48 @@ class Cancelled(IntEnum):
 
 
 class Feed(IntEnum):
-    """Market data that agents subscribe to: touch, depth, single orders, trades."""
+    """Market data that agents subscribe to: touch, depth, single orders, trades, auctions, phases.
+
+    ``IMBALANCE`` says in call phases what an auction would do now, ``SESSION`` when a phase begins.
+    """
 
     L1 = 601
     L2 = 602
     L3 = 603
     TRADES = 604
+    IMBALANCE = 605
+    SESSION = 606
+
+
+class Phase(IntEnum):
+    """What the market does now. In both calls and in a halt orders collect for an auction."""
+
+    OPENING_CALL = 811
+    CONTINUOUS = 812
+    HALT = 813
+    CLOSING_CALL = 814
+    BREAK = 815
+    CLOSED = 816
+
+
+class PhaseReason(IntEnum):
+    """Why a phase began: its time has come, by a rule, or by a halt in recorded flow."""
+
+    SCHEDULE = 821
+    CIRCUIT_BREAKER = 822
+    PRICE_LIMIT = 823
+    RECORDED = 824
+
+
+class State(IntFlag):
+    """What a book's fast path has to look at before it takes an order; 0 in plain trading.
+
+    ``HALTED`` by recorded flow; ``CALL``: orders rest without matching; ``SHUT``: between periods
+    and after the close; ``RULES``: prices or sizes are bound by rules; ``STOPPED`` for the day.
+    """
+
+    HALTED = 1
+    CALL = 2
+    SHUT = 4
+    RULES = 8
+    STOPPED = 16

@@ -5,21 +5,25 @@ from collections.abc import Iterator
 import numpy as np
 
 from marketsim.events import SLOT_BITS
-from marketsim.market import QUEUE_START, Market
+from marketsim.market import QUEUE_START, RULE, Market
 
 _SCALARS = (
     "now_ns", "sequence", "next_order_id", "seed", "open_ns", "close_ns", "processed",
     "stops_pending", "self_trade", "maker_fee_rate", "taker_fee_rate", "maker_fee_per_lot",
-    "taker_fee_per_lot",
+    "taker_fee_per_lot", "auction_fee_rate", "auction_fee_per_lot",
 )  # fmt: skip
+#: All but where a book's window lies in the pool of prints.
+_RULE = tuple(name for name in RULE.names or () if name not in ("prints_head", "prints_tail"))
 _AGENT = (
     "latency_ns",
     "delay_ns",
     "busy_ns",
     "counter",
+    "jitter_draws",
     "cursor",
     "mark",
     "taken_lots",
+    "inventory_lots",
     "kind",
     "symbol",
 )
@@ -38,7 +42,10 @@ def state_bytes(market: Market) -> Iterator[bytes]:
     yield market.view("accounts").tobytes()
     yield market.view("counters").tobytes()
     yield market.view("words")[: int(head["words_count"])].tobytes()
-    yield _columns(market.view("books"), ("rows", "halted"))
+    yield _columns(market.view("books"), ("rows", "state"))
+    yield _columns(market.view("rules"), _RULE)
+    yield from _windows(market)
+    yield market.view("incidents")[: int(head["incidents_count"])].tobytes()
     yield market.view("subscriptions")[: int(head["subscriptions_count"])].tobytes()
     yield market.view("feed")["taken_lots"][: int(head["feed_count"])].tobytes()
     messages = market.view("messages")
@@ -51,6 +58,15 @@ def state_bytes(market: Market) -> Iterator[bytes]:
         while slot >= 0:
             yield _columns(messages[slot : slot + 1], _MESSAGE)
             slot = int(messages[slot]["next"])
+
+
+def _windows(market: Market) -> Iterator[bytes]:
+    """Trades in the window of each book's mean price, oldest first."""
+    prints = market.view("prints")
+    for slot in market.view("rules")["prints_head"].tolist():
+        while slot >= 0:
+            yield _columns(prints[slot : slot + 1], ("time_ns", "sum_ticks", "count"))
+            slot = int(prints[slot]["next"])
 
 
 def _columns(rows: np.ndarray, names: tuple[str, ...]) -> bytes:

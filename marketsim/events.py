@@ -29,11 +29,13 @@ class Message(IntEnum):
     """What a message says. Fields beyond the named ones are ``a`` to ``d``.
 
     To the exchange: ``ORDER`` (a flags, b stop, c display), ``CANCEL``, ``REDUCE``, ``REPLACE``,
-    ``FEED`` (a index of the recorded row), ``CLOSE``.
+    ``FEED`` (a index of the recorded row), ``CLOSE``, ``PHASE`` (a phase that begins, b number of
+    the halt that it ends, or 0; c when it is to end), ``LIMIT`` (b number of the limit state).
     To an agent: ``WAKE``; ``ACCEPTED``; ``REJECTED`` (a reason); ``FILLED`` (a lots left, b 1 if
     maker, c fee in millionths); ``CANCELLED`` (a cause, b lots left); ``REPLACED``;
     ``CHANGE_REJECTED`` (a reason); ``TRIGGERED``; ``L1`` (a, b best bid and its lots; c, d ask);
-    ``L2`` (a sequence, b levels); ``L3`` (a order kind); ``TRADE``.
+    ``L2`` (a sequence, b levels); ``L3`` (a order kind); ``TRADE``; ``IMBALANCE`` (a lots left
+    over); ``SESSION`` (a phase, b reason, c its end).
     To the kernel: ``INBOX``, the next message in an agent's inbox is due.
     """
 
@@ -43,6 +45,8 @@ class Message(IntEnum):
     REPLACE = 404
     FEED = 405
     CLOSE = 406
+    PHASE = 407
+    LIMIT = 408
     WAKE = 410
     ACCEPTED = 411
     REJECTED = 412
@@ -55,6 +59,8 @@ class Message(IntEnum):
     L2 = 422
     L3 = 423
     TRADE = 424
+    IMBALANCE = 425
+    SESSION = 426
     INBOX = 430
 
 

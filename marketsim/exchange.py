@@ -3,10 +3,11 @@
 One message is one event.
 """
 
+from marketsim.auction import close_books, replace_in_call, rest_in_call
 from marketsim.codes import Cancelled, Flag, OrderKind, Reject
 from marketsim.compile import helper
 from marketsim.events import Message, ask, message_room, tell
-from marketsim.ladder import index_find
+from marketsim.ladder import BUY_STOPS, SELL_STOPS, index_find
 from marketsim.market import (
     agents,
     books,
@@ -20,16 +21,24 @@ from marketsim.matching import (
     MARKET,
     NEVER_RESTS,
     STOP,
-    check,
-    crosses,
     fillable,
     next_stop,
     place,
     reduce,
     remove_order,
     replace,
+    rest,
     submit,
 )
+from marketsim.refusal import (
+    bound_flags,
+    bound_price,
+    change_refusal,
+    refusal,
+    stop_refusal,
+    waits,
+)
+from marketsim.rules import CALL
 from marketsim.settlement import (
     CANCELLED,
     HEARS_ANSWERS,
@@ -58,16 +67,12 @@ REPLACED = int(Message.REPLACED)
 CHANGE_REJECTED = int(Message.CHANGE_REJECTED)
 ROW_MARKET, ROW_STOP = int(OrderKind.MARKET), int(OrderKind.STOP)
 ROW_REPLACE = int(OrderKind.REPLACE)
-HIDDEN, DAY, POST_ONLY = int(Flag.HIDDEN), int(Flag.DAY), int(Flag.POST_ONLY)
+HIDDEN, DAY = int(Flag.HIDDEN), int(Flag.DAY)
 FOK = int(Flag.FOK)
 REQUESTED = int(Cancelled.REQUESTED)
 EXPIRED = int(Cancelled.EXPIRED)
-TICK, LOT, SESSION = int(Reject.TICK), int(Reject.LOT), int(Reject.SESSION)
-HALTED, NOT_OWNER = int(Reject.HALTED), int(Reject.NOT_OWNER)
-UNKNOWN_ORDER, SIZE, FLAGS = int(Reject.UNKNOWN_ORDER), int(Reject.SIZE), int(Reject.FLAGS)
-WOULD_TAKE, NOT_FILLABLE = int(Reject.WOULD_TAKE), int(Reject.NOT_FILLABLE)
+NOT_FILLABLE = int(Reject.NOT_FILLABLE)
 REJECTS = 100  # counters hold the number of rejects of each reason from here: Reject - REJECTS
-MAX_NOTIONAL = 1 << 56  # tick·lots of one order: sums of many still fit into 64 bits
 
 
 @helper
@@ -77,42 +82,6 @@ def reject(m, kind, agent, b, order_id, reason):
     heard = HEARS_ANSWERS | (HEARS_REFUSALS if kind == REJECTED else 0)
     if agents(m, agent).wants & heard:
         tell(m, kind, agent, b, order_id, 0, 0, 0, reason, 0, 0, 0)
-
-
-@helper
-def closed(m, b):
-    """0, or why nothing can be entered now."""
-    h = header(m)
-    if h.now_ns < h.open_ns or h.now_ns >= h.close_ns:
-        return SESSION
-    return HALTED if books(m, b).halted else 0
-
-
-@helper
-def refusal(m, b, agent, side, price, size, display, stop, flags):
-    """0, or the reason why an order is not taken."""
-    reason = closed(m, b)
-    if reason:
-        return reason
-    bad = check(side, price, size, display, stop, flags)
-    if bad:
-        return -bad
-    book = books(m, b)
-    if not flags & MARKET and abs(price) > MAX_NOTIONAL // size:
-        return SIZE
-    if not flags & MARKET and price % book.tick != 0:
-        return TICK
-    if flags & STOP and stop % book.tick != 0:
-        return TICK
-    if size % book.lot != 0 or display % book.lot != 0:
-        return LOT
-    if flags & STOP and (not book.traded or (book.last_ticks - stop) * side < 0):
-        return 0  # it waits; what it stands for is looked at when it enters
-    if flags & POST_ONLY and crosses(m, b, side, price):
-        return WOULD_TAKE
-    if flags & FOK and not fillable(m, b, agent, side, price, size, flags):
-        return NOT_FILLABLE
-    return 0
 
 
 @helper
@@ -127,20 +96,41 @@ def shown_of(size, display, flags):
 def enter_order(m, b, order_id, agent, side, price, size, display, stop, flags):
     """A valid order: row, match, everything that follows; the row's kind says how it lives."""
     book = books(m, b)
-    waits = flags & STOP and (not book.traded or (book.last_ticks - stop) * side < 0)
-    kind = ROW_STOP if waits else (ROW_MARKET if flags & NEVER_RESTS else ROW_LIMIT)
-    shown_price = stop if waits else (0 if flags & MARKET else price)
+    pending = waits(m, b, side, stop, flags)
+    if book.state & CALL and flags & MARKET and not pending:
+        flags |= HIDDEN
+    kind = ROW_STOP if pending else (ROW_MARKET if flags & NEVER_RESTS else ROW_LIMIT)
+    shown_price = stop if pending else (0 if flags & MARKET else price)
     hidden = size - shown_of(size, display, flags)
     add_row(m, b, kind, order_id, agent, side, shown_price, size, hidden, 0)
     volume, last = book.volume_lots, book.last_ticks
-    result = submit(m, b, order_id, agent, side, price, size, display, stop, flags)
+    if book.state:
+        enter_ruled(m, b, order_id, agent, side, price, size, display, stop, flags, pending)
+    else:
+        submit(m, b, order_id, agent, side, price, size, display, stop, flags)
     if wants(m, agent):
         tell(m, ACCEPTED, agent, b, order_id, side, shown_price, size, flags, 0, 0, 0)
     settle_outcomes(m, b, side, volume, last)
-    if has_feeds(m) and not waits and not flags & NEVER_RESTS:
+    if has_feeds(m) and not pending and not flags & NEVER_RESTS:
         tell_resting(m, b, order_id)
     after_event(m, b)
-    return result
+
+
+@helper
+def enter_ruled(m, b, order_id, agent, side, price, size, display, stop, flags, pending):
+    """What :func:`submit` does, in a call phase and within the limits of a market order."""
+    if display == size:
+        display = 0
+    if books(m, b).state & CALL and not pending:
+        rest_in_call(m, b, order_id, agent, side, price, size, display, flags)
+        return
+    if pending and books(m, b).state & CALL:
+        ladder = BUY_STOPS if side > 0 else SELL_STOPS
+        rest(m, b, ladder, order_id, agent, side, price, stop, size, display, flags)
+        return
+    if flags & MARKET and not pending:
+        price, flags = bound_price(m, b, side, price), bound_flags(m, b, side, flags)
+    submit(m, b, order_id, agent, side, price, size, display, stop, flags)
 
 
 @helper
@@ -173,43 +163,6 @@ def handle_order(m, slot):
 
 
 @helper
-def change_refusal(m, slot, order_slot):
-    """0, or the reason why a cancel, reduce or replace is not taken."""
-    message = messages(m, slot)
-    h = header(m)
-    if h.now_ns < h.open_ns or h.now_ns >= h.close_ns:
-        return SESSION
-    if order_slot < 0:
-        return UNKNOWN_ORDER
-    order = orders(m, order_slot)
-    if order.agent != message.sender:
-        return NOT_OWNER
-    if message.kind == CANCEL:
-        return 0
-    book = books(m, order.symbol)
-    if message.size_lots < 1:
-        return SIZE
-    if message.size_lots % book.lot != 0:
-        return LOT
-    if message.kind == REPLACE:
-        if book.halted:
-            return HALTED
-        if order.flags & STOP:
-            return FLAGS
-        bad = check(order.side, message.price_ticks, message.size_lots, 0, 0, 0)
-        if bad:
-            return -bad
-        if message.price_ticks % book.tick != 0:
-            return TICK
-        same = message.price_ticks == order.price_ticks
-        stays = same and message.size_lots <= order.size_lots + order.reserve_lots
-        takes = crosses(m, order.symbol, order.side, message.price_ticks)
-        if order.flags & POST_ONLY and not stays and takes:
-            return WOULD_TAKE
-    return 0
-
-
-@helper
 def handle_change(m, slot):
     """Cancel, reduce or replace of an agent's own order."""
     message = messages(m, slot)
@@ -237,6 +190,8 @@ def take_out(m, b, order_slot, size, cause):
     total = order.size_lots + order.reserve_lots
     shown = order.size_lots
     price = order.stop_ticks if flags & STOP else order.price_ticks
+    if flags & MARKET and not flags & STOP:
+        price = 0  # it waits for an auction
     left = 0 if size == 0 or size >= total else total - size
     from_shown = shown if left == 0 else max(size - order.reserve_lots, 0)
     add_row(
@@ -264,7 +219,10 @@ def replace_order(m, b, order_slot, price, size):
     book = books(m, b)
     volume, last = book.volume_lots, book.last_ticks
     shown = order.size_lots
-    replace(m, b, order_slot, price, size)
+    if book.state & CALL:
+        replace_in_call(m, b, order_slot, price, size)
+    else:
+        replace(m, b, order_slot, price, size)
     if wants(m, agent):
         tell(m, REPLACED, agent, b, order_id, side, price, size, 0, 0, 0, 0)
     if has_feeds(m) and not flags & HIDDEN:
@@ -297,7 +255,9 @@ def run_stop(m):
     remove_order(m, b, order_slot)
     if wants(m, agent):
         tell(m, TRIGGERED, agent, b, order_id, side, stop, size, 0, 0, 0, 0)
-    reason = HALTED if books(m, b).halted else 0
+    reason = stop_refusal(m, b, agent, side, price, size, flags)
+    if flags & MARKET and not reason and books(m, b).state:
+        price, flags = bound_price(m, b, side, price), bound_flags(m, b, side, flags)
     if not reason and flags & FOK and not fillable(m, b, agent, side, price, size, flags):
         reason = NOT_FILLABLE
     if reason:
@@ -341,7 +301,7 @@ def expire_day_orders(m, slot):
             if has_feeds(m):
                 publish(m, b)
         message.a += 1
-    return True
+    return close_books(m)
 
 
 @helper

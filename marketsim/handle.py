@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from marketsim.codes import Feed, Flag, SelfTrade, Side, TimeInForce
+from marketsim.codes import Feed, Flag, Phase, SelfTrade, Side, TimeInForce
 from marketsim.errors import OrderError, StateError
 from marketsim.events import Message
 from marketsim.kernel import NO_ROOM
 from marketsim.ladder import ASKS, BIDS
-from marketsim.market_data import view_depth
+from marketsim.market_data import view_depth, view_phase
 from marketsim.rng import generator_for
 
 if TYPE_CHECKING:
@@ -86,9 +86,11 @@ class Handle:
 
     def touch(self, symbol: str | None = None) -> tuple[int, int, int, int]:
         """Best bid, its lots, best ask, its lots; a side without orders has 0 lots."""
-        market = self._simulation._market
-        book = self._book(symbol)
-        self._simulation._calls.view_touch(market.address, self._agent, book)
+        simulation = self._simulation
+        market, book = simulation._market, self._symbol
+        if symbol is not None:
+            book = simulation.symbol_id(symbol)
+        simulation._calls.view_touch(market.address, self._agent, book)
         bid, bid_lots, ask, ask_lots = market.mail[:4].tolist()
         return bid, bid_lots, ask, ask_lots
 
@@ -142,6 +144,16 @@ class Handle:
         volume, price = market.mail[:2].tolist()
         return price if volume else None
 
+    def phase_of(self, symbol: str | None = None) -> Phase:
+        """What the market does with orders now: trade them, collect them, or refuse them."""
+        address = self._simulation._market.address
+        return Phase(view_phase(address, self._agent, self._book(symbol)))
+
+    @property
+    def phase(self) -> Phase:
+        """Phase of the agent's own symbol."""
+        return self.phase_of()
+
     def position_of(self, symbol: str | None = None) -> int:
         """Lots held, as far as the agent has heard of its fills; negative when short."""
         return self._simulation._known(self._agent, self._book(symbol))[0]
@@ -175,7 +187,8 @@ class Handle:
         self.wake_at(self.now_ns + delay_ns)
 
     def subscribe(self, feed: Feed | str, *, levels: int = 10, symbol: str | None = None) -> None:
-        """Ask for a feed: ``"L1"``, ``"L2"`` (best ``levels`` levels), ``"L3"`` or ``"TRADES"``.
+        """Ask for a feed: ``"L1"``, ``"L2"`` (best ``levels`` levels), ``"L3"``, ``"TRADES"``,
+        ``"IMBALANCE"`` or ``"SESSION"``.
 
         Raises
         ------
@@ -286,7 +299,9 @@ def _feed(feed: Feed | str) -> Feed:
 
 
 def _integer(field: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if type(value) is not int and (
+        isinstance(value, bool) or not isinstance(value, int | np.integer)
+    ):
         raise OrderError(f"{field} must be an integer, was {value!r}")
     if not -(2**63) <= value < 2**63:
         raise OrderError(f"{field} must fit into 64 bits, was {value}")

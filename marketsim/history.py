@@ -8,6 +8,7 @@ same price instead. What cannot be done because somebody else took the liquidity
 
 from enum import IntEnum
 
+from marketsim.auction import rest_in_call
 from marketsim.codes import Flag, OrderKind, Outcome
 from marketsim.compile import helper
 from marketsim.events import message_room
@@ -25,6 +26,8 @@ from marketsim.market import (
     outcomes,
 )
 from marketsim.matching import MARKET, place, reduce
+from marketsim.phases import recorded_halt
+from marketsim.rules import CALL
 from marketsim.settlement import (
     L3,
     ROW_CANCEL,
@@ -185,7 +188,12 @@ def enter_recorded(m, b, agent, order_id, side, price, size, hidden, flags, orig
         flags |= HIDDEN
     elif hidden > 0:
         display = size - hidden
-    filled = place(m, b, order_id, agent, side, price, size, display, flags)
+    filled = 0
+    if not book.state & CALL:
+        filled = place(m, b, order_id, agent, side, price, size, display, flags)
+    elif not flags & IOC:
+        flags |= HIDDEN if flags & MARKET else 0
+        rest_in_call(m, b, order_id, agent, side, price, size, display, flags)
     if origin > 0:  # what others took of it on entry is gone as well
         for i in range(header(m).outcomes_count):
             outcome = outcomes(m, i)
@@ -251,7 +259,8 @@ def play_message(m, b, agent, row):
     elif kind == ROW_MARKET:
         add_row(m, b, kind, row.order_id, agent, side, price, size, 0, 0)
         flags = IOC if price != 0 else MARKET
-        enter_recorded(m, b, agent, row.order_id, side, price, size, 0, flags, 0)
+        order_id = row.order_id if index_find(m, row.order_id) < 0 else new_id(m)
+        enter_recorded(m, b, agent, order_id, side, price, size, 0, flags, 0)
     elif kind == ROW_REPLACE:
         replace_recorded(m, b, agent, row)
     else:
@@ -270,7 +279,7 @@ def play_message(m, b, agent, row):
                 feed_event(m, TRADES, b, 0, 0, aggressor, price, size)
         elif kind == ROW_HALT:
             if price != 0:  # -1 halts, 0 lets quotes in, 1 lets trading go on
-                books(m, b).halted = 1 if price == -1 else 0
+                recorded_halt(m, b, price == -1)
 
 
 @helper

@@ -1,6 +1,6 @@
 """What must hold of a book at every instant, checked record by record in plain Python."""
 
-from marketsim.codes import Flag
+from marketsim.codes import Flag, State
 from marketsim.market import Market
 
 _NAMES = ("bids", "asks", "buy stops", "sell stops")
@@ -48,11 +48,12 @@ def _check(market: Market, book: int) -> None:
             lots += int(orders["size_lots"].sum() + orders["reserve_lots"].sum())
         best.append(keys[-1] if keys else None)
         seen += slots
-    if best[0] is not None and best[1] is not None:
-        _require(best[0] < -best[1], "best bid must be below best ask")
     record = market.view("books")[book]
+    state = int(record["state"])
+    if best[0] is not None and best[1] is not None and not state & State.CALL:
+        _require(best[0] < -best[1], "best bid must be below best ask")
     _require(lots == int(record["resting_lots"]), "resting lots must be the sum over orders")
-    if record["traded"]:
+    if record["traded"] and not state & (State.CALL | State.SHUT):
         last = int(record["last_ticks"])
         _require(best[2] is None or -best[2] > last, "a buy stop is triggered and still pending")
         _require(best[3] is None or best[3] < last, "a sell stop is triggered and still pending")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from marketsim.account import fill_reached
+from marketsim.auction import handle_limit, handle_phase
 from marketsim.compile import direct, entry, helper, native_address
 from marketsim.events import (
     EXCHANGE,
@@ -56,6 +57,7 @@ from marketsim.settlement import FILLED, TAPE_FULL, event_room
 DONE, PYTHON, GROW, EMPTY_TAPE, BUDGET = 701, 702, 703, 704, 705
 FEED, REPLACE = int(Message.FEED), int(Message.REPLACE)
 CLOSE = int(Message.CLOSE)
+PHASE, LIMIT = int(Message.PHASE), int(Message.LIMIT)
 #: :func:`send_order` and :func:`send_change` return this when the block must grow first.
 NO_ROOM = -1
 SLOT_MASK = (1 << SLOT_BITS) - 1
@@ -87,6 +89,10 @@ def to_exchange(m, slot):
         return handle_feed(m, slot)
     if kind == CLOSE:
         return expire_day_orders(m, slot)
+    if kind == PHASE:
+        return handle_phase(m, slot)
+    if kind == LIMIT:
+        return handle_limit(m, slot)
     if not request_room(m, slot):
         return False
     if kind == ORDER:
@@ -247,6 +253,12 @@ def send_wake(m, agent, time_ns):
 def send_close(m, time_ns):
     """Let the exchange close at a time: day orders expire. Room is a fresh block's."""
     send(m, time_ns, CLOSE, EXCHANGE, EXCHANGE, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+@entry
+def send_phase(m, time_ns, b, phase, end_ns):
+    """Let a phase of a book begin at a time; it is to end at another. Room is the caller's."""
+    send(m, time_ns, PHASE, EXCHANGE, EXCHANGE, b, 0, 0, 0, 0, phase, 0, end_ns, 0)
 
 
 class Calls(NamedTuple):

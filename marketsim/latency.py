@@ -146,7 +146,9 @@ class MatrixLatency:
         rows = checks.sequence("latency_ns", self.latency_ns)
         table = tuple(
             tuple(_span(f"latency_ns.{i}.{j}", value) for j, value in enumerate(row))
-            for i, row in enumerate(checks.sequence(f"latency_ns.{i}", r) for i, r in enumerate(rows))
+            for i, row in enumerate(
+                checks.sequence(f"latency_ns.{i}", r) for i, r in enumerate(rows)
+            )
         )
         if len(table) != len(sites) or any(len(row) != len(sites) for row in table):
             shape = [len(row) for row in table]
@@ -197,7 +199,9 @@ class GeometryLatency:
                 f"exchange_m must be from 0 to length_m {self.length_m:g}, was {self.exchange_m:g}"
             )
         if self.length_m / self.speed_m_per_s * 1e9 > NS_PER_DAY:
-            raise ConfigError(f"speed_m_per_s must cross the line in a day, was {self.speed_m_per_s}")
+            raise ConfigError(
+                f"speed_m_per_s must cross the line in a day, was {self.speed_m_per_s}"
+            )
         _check_jitter(self)
 
     def apply(self, market: "Market", members: range, site: str | None = None) -> None:
@@ -221,7 +225,12 @@ MODELS: dict[str, type[Any]] = {
 
 
 def _give(
-    market: "Market", members: range, least: Any, kind: int = 0, width: float = 0.0, clip: float = 0.0
+    market: "Market",
+    members: range,
+    least: Any,
+    kind: int = 0,
+    width: float = 0.0,
+    clip: float = 0.0,
 ) -> None:
     records = market.view("agents")[members.start : members.stop]
     records["latency_ns"] = least
@@ -264,4 +273,3 @@ def _span(field: str, value: Any) -> int:
 def _refuse_site(site: str | None) -> None:
     if site is not None:
         raise ConfigError(f"site is for latency model 'matrix', was {site!r}")
-

@@ -3,12 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 from marketsim.agent import Agent, Data, Fill, OrderUpdate
-from marketsim.codes import Cancelled, Feed, OrderKind, Reject, Side
+from marketsim.codes import Cancelled, Feed, OrderKind, Phase, PhaseReason, Reject, Side
 from marketsim.events import Message
 from marketsim.handle import Handle
 
 if TYPE_CHECKING:
     from marketsim.simulation import Simulation
+
+
+_L1, _new_tuple = Feed.L1, tuple.__new__
+_REST = (None,) * (len(Data._fields) - 5)
 
 
 class Mailman:
@@ -29,6 +33,8 @@ class Mailman:
             int(Message.L2): self._l2,
             int(Message.L3): self._l3,
             int(Message.TRADE): self._trade,
+            int(Message.IMBALANCE): self._imbalance,
+            int(Message.SESSION): self._session,
         }
 
     def deliver(self) -> None:
@@ -81,7 +87,8 @@ class Mailman:
         symbol = self._simulation.symbols[mail[2]]
         bid = (mail[7], mail[8]) if mail[8] else None
         ask = (mail[9], mail[10]) if mail[10] else None
-        agent.on_data(handle, Data(Feed.L1, mail[11], symbol, bid=bid, ask=ask))
+        # Made as a plain tuple is made: the most frequent of all messages.
+        agent.on_data(handle, _new_tuple(Data, (_L1, mail[11], symbol, bid, ask, *_REST)))
 
     def _l2(self, agent: Agent, handle: Handle, mail: list[int]) -> None:
         symbol = self._simulation.symbols[mail[2]]
@@ -109,5 +116,28 @@ class Mailman:
             side=Side(mail[4]) if mail[4] else None,
             price_ticks=mail[5],
             size_lots=mail[6],
+        )
+        agent.on_data(handle, data)
+
+    def _imbalance(self, agent: Agent, handle: Handle, mail: list[int]) -> None:
+        data = Data(
+            Feed.IMBALANCE,
+            mail[11],
+            self._simulation.symbols[mail[2]],
+            side=Side(mail[4]) if mail[4] else None,
+            price_ticks=mail[5] if mail[6] else None,
+            size_lots=mail[6],
+            imbalance_lots=mail[7],
+        )
+        agent.on_data(handle, data)
+
+    def _session(self, agent: Agent, handle: Handle, mail: list[int]) -> None:
+        data = Data(
+            Feed.SESSION,
+            mail[11],
+            self._simulation.symbols[mail[2]],
+            phase=Phase(mail[7]),
+            reason=PhaseReason(mail[8]),
+            end_ns=mail[9] or None,
         )
         agent.on_data(handle, data)

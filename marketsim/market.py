@@ -14,6 +14,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic as _intrinsic
 
+from marketsim.codes import Phase
 from marketsim.compile import BOUNDSCHECK, helper
 from marketsim.errors import StateError
 
@@ -41,12 +42,31 @@ LADDER = _record("levels", "orders", "icebergs")
 #: An entry of a ladder, sorted by ``key`` with the best level last.
 RUNG = _record("key", "level")
 #: Totals of one book; ``bought_lots``: the part of the volume whose aggressor bought.
-#: ``halted`` is set by the exchange; ``rows``: rows of the tape's orders so far; ``oracle``: where
-#: its fundamental value is, 0 for none.
+#: ``state``: bits of :class:`marketsim.codes.State`, 0 in plain trading. ``rows``: rows of the
+#: tape's orders so far; ``oracle``: where its fundamental value is, 0 for none.
 BOOK = _record(
-    "last_ticks", "traded", "trades", "volume_lots", "notional", "resting_lots", "halted",
+    "last_ticks", "traded", "trades", "volume_lots", "notional", "resting_lots", "state",
     "tick", "lot", "rows", "bought_lots", "oracle",
 )  # fmt: skip
+#: Market rules of one book and where they stand; see :mod:`marketsim.rules`. Missing prices are
+#: ``NO_PRICE``, shares in millionths. ``cross_*``: of the auction that is found, or under way.
+RULE = _record(
+    "phase", "shown", "end_ns", "period_end_ns", "generation", "halt_row",
+    "base_ticks", "open_ticks", "auction_ticks",
+    "limit_reference", "limit_ticks", "limit_ppm", "window_ns", "pause_ns", "limit_state_ns",
+    "limit_since_ns", "limit_timer", "prints_head", "prints_tail", "prints_sum", "prints_count",
+    "breaker_reference", "breaker_ticks", "breaker_start", "breaker_count", "breaker_done",
+    "breaker_down", "breaker_up", "traded", "low_ticks", "high_ticks",
+    "short_rule", "short_reference", "short_ticks", "short_ppm", "short_on",
+    "tick_start", "tick_count", "lot_start", "lot_count",
+    "crossing", "cross_ticks", "cross_lots", "cross_surplus",
+)  # fmt: skip
+#: A row of a table of rules: an increment from a price on; a breaker's share and its halt.
+STEP = _record("threshold", "value")
+#: Trades of one event, for the mean price of a window.
+PRINT = _record("time_ns", "sum_ticks", "count", small=("next",))
+#: An auction that traded, or a halt (``end_ns`` 0 while it lasts), for the run's summary.
+INCIDENT = _record("time_ns", "end_ns", "price_ticks", "size_lots", small=("symbol", "reason"))
 #: Hash table from order id to slot + 1 (0: empty), linear probing.
 INDEX = _record("key", "slot")
 #: What matching did; see :class:`marketsim.codes.Outcome`. ``left_lots``: what the order has left;
@@ -67,9 +87,10 @@ EVENT = _record("time_ns", "key")
 #: messages take; ``jitter`` is where its latency's random part is described, 0 for none.
 #: ``counter`` and ``jitter_draws`` are its random streams'. A compiled agent's records start at
 #: ``state``, its population's at ``shared``; ``cursor``, ``mark``, ``taken_lots`` are its own.
+#: ``inventory_lots``: what it owned of its symbol before the day, for the short-sale rule.
 AGENT = _record(
     "latency_ns", "delay_ns", "busy_ns", "counter", "state", "state_size", "cursor", "mark",
-    "taken_lots", "shared", "jitter", "jitter_draws",
+    "taken_lots", "inventory_lots", "shared", "jitter", "jitter_draws",
     small=("kind", "inbox_head", "inbox_tail", "wants", "symbol"),
 )  # fmt: skip
 #: Compiled agents' code: address of ``wake(m, agent, message)``.
@@ -82,7 +103,7 @@ ACCOUNT = _record(
 #: A subscription to market data of one symbol.
 SUBSCRIPTION = _record("agent", "symbol", "feed", "levels", "last")
 #: Undo log of what a delayed agent may not know yet: old sizes of levels, old trade totals.
-#: ``side`` 0 is a trade: volume, bought volume and last price before it.
+#: ``side`` 0 is a trade: volume, bought volume and last price before it; 2 a phase: the one before.
 HISTORY = _record("time_ns", "price_ticks", "old_lots", "bought_lots", small=("symbol", "side"))
 #: A row of recorded flow that a replay agent plays back; ``kind`` 0 is a reveal of signed size.
 #: ``origin``: row + 1 in which its order came in, 0 if that was out of sight; ``taken_lots``: what
@@ -124,7 +145,8 @@ DELTA_ROW = np.dtype(
 
 #: Pools in the order of the block. Capacities are run-time values.
 POOLS: dict[str, np.dtype[Any]] = {
-    "books": BOOK, "ladders": LADDER, "rungs": RUNG, "orders": ORDER, "levels": LEVEL,
+    "books": BOOK, "rules": RULE, "steps": STEP, "prints": PRINT, "incidents": INCIDENT,
+    "ladders": LADDER, "rungs": RUNG, "orders": ORDER, "levels": LEVEL,
     "index": INDEX, "outcomes": OUTCOME, "agents": AGENT, "kinds": KIND, "accounts": ACCOUNT,
     "subscriptions": SUBSCRIPTION, "messages": MESSAGE, "events": EVENT, "history": HISTORY,
     "scratch": SCRATCH, "feed": FEED, "words": WORD, "counters": WORD,
@@ -134,7 +156,7 @@ POOL_NAMES = tuple(POOLS)
 #: Where the queue begins in its pool, so that four siblings of its heap share a cache line.
 QUEUE_START = 3
 #: Pools whose records come and go: free list through ``next``, high-water mark, live count.
-RECYCLED = ("orders", "levels", "messages")
+RECYCLED = ("orders", "levels", "messages", "prints")
 
 _SCALARS = (
     "now_ns", "sequence", "next_order_id", "seed", "open_ns", "close_ns", "grow_pool",
@@ -143,6 +165,7 @@ _SCALARS = (
     "words_count", "feed_count", "order_rows_count", "trade_rows_count", "delta_rows_count",
     "tape_on", "processed", "filled_lots", "resume_result", "stops_pending", "maker_fee_rate",
     "taker_fee_rate", "maker_fee_per_lot", "taker_fee_per_lot", "self_trade", "headroom",
+    "auction_fee_rate", "auction_fee_per_lot", "incidents_count", "steps_count",
 )  # fmt: skip
 _MAIL = tuple(f"mail{i}" for i in range(16))  # where entry points leave several results
 HEADER = _record(
@@ -301,6 +324,10 @@ def call_agent(typingctx: Any, address: Any, m: Any, agent: Any, message: Any) -
 
 header = _fetch(HEADER, None)
 books = _accessor("books")
+rules = _accessor("rules")
+steps = _accessor("steps")
+prints = _accessor("prints")
+incidents = _accessor("incidents")
 ladders = _accessor("ladders")
 rungs = _accessor("rungs")
 orders = _accessor("orders")
@@ -338,7 +365,8 @@ class Market:
 
     def __init__(self, n_books: int = 1, n_agents: int = 0, **capacities: int) -> None:
         size = {
-            "books": n_books, "ladders": 4 * n_books, "rungs": 4 * n_books * 64, "orders": 256,
+            "books": n_books, "rules": n_books, "steps": 1, "prints": 1, "incidents": 1,
+            "ladders": 4 * n_books, "rungs": 4 * n_books * 64, "orders": 256,
             "levels": 128, "index": 512, "outcomes": 128, "agents": max(n_agents, 1),
             "kinds": 16, "accounts": max(n_agents * n_books, 1), "subscriptions": 8,
             "messages": 256, "events": 256, "history": 1, "scratch": 64, "feed": 1, "words": 64,
@@ -356,6 +384,7 @@ class Market:
             head[f"{name}_free"] = -1
         self.view("books")["tick"] = 1
         self.view("books")["lot"] = 1
+        plain_rules(self.view("rules"))
 
     def _allocate(self, capacities: dict[str, int]) -> None:
         """A zeroed block with these capacities; sets offsets and whatever follows from them."""
@@ -502,6 +531,18 @@ class Market:
 
 #: Multiplier of the index's hash, 2**64 / golden ratio, as a signed integer.
 HASH = 0x9E3779B97F4A7C15 - (1 << 64)
+
+
+#: Where a rule has no price.
+NO_PRICE = -(1 << 62)
+
+
+def plain_rules(table: Any) -> None:
+    """Let books start without a rule, in continuous trading."""
+    for name in ("base_ticks", "open_ticks", "auction_ticks", "limit_ticks"):
+        table[name] = NO_PRICE
+    table["phase"] = table["shown"] = int(Phase.CONTINUOUS)
+    table["limit_since_ns"] = table["prints_head"] = table["prints_tail"] = -1
 
 
 def _aligned(at: int) -> int:

@@ -17,6 +17,7 @@ from marketsim.market import (
     history,
     ladders,
     levels,
+    rules,
     rungs,
     scratch,
     subscriptions,
@@ -24,6 +25,7 @@ from marketsim.market import (
 
 L1, L2 = int(Feed.L1), int(Feed.L2)
 SCRATCH_POOL = POOL_NAMES.index("scratch")
+PHASE_SIDE = 2  # of an entry of the undo log that is a phase's
 TELL_L1, TELL_L2 = int(Message.L1), int(Message.L2)
 
 
@@ -248,3 +250,15 @@ def view_trades(m, agent, b):
     volume, _, last = trades_known(m, b, h.now_ns - agents(m, agent).latency_ns)
     h.mail0, h.mail1 = volume, last
     return 0
+
+
+@entry
+def view_phase(m, agent, b):
+    """Phase of a book as an agent knows it."""
+    h = header(m)
+    first = first_unknown(m, h.now_ns - agents(m, agent).latency_ns)
+    for i in range(first, h.history_count):
+        change = history(m, i & (h.history_capacity - 1))
+        if change.symbol == b and change.side == PHASE_SIDE:
+            return change.price_ticks
+    return rules(m, b).shown

@@ -142,10 +142,9 @@ class PricePath:
         """
         first_ns, last_ns = int(self.time_ns[0]), int(self.time_ns[-1])
         if first_ns > open_ns or last_ns < close_ns:
-            raise DataError(
-                f"price path: must cover the session from {format_time(open_ns)} to"
-                f" {format_time(close_ns)}, covers {format_time(first_ns)} to {format_time(last_ns)}"
-            )
+            wanted = f"{format_time(open_ns)} to {format_time(close_ns)}"
+            covered = f"{format_time(first_ns)} to {format_time(last_ns)}"
+            raise DataError(f"price path: must cover the session from {wanted}, covers {covered}")
         gaps_ns = np.diff(self.time_ns)
         if max_gap_ns is not None and len(gaps_ns) and int(gaps_ns.max()) > max_gap_ns:
             row = int(gaps_ns.argmax())
@@ -330,15 +329,17 @@ def read_price_path(file: str | Path) -> PricePath:
         raise DataError(f"{file}: not a table: {error}") from error
     for column in ("time_ns", "price_ticks"):
         if column not in table:
-            raise DataError(f"{file}: column {column!r} is missing, has {', '.join(table)}")
+            raise DataError(
+                f"{file}: column {column!r} is missing, has {', '.join(map(str, table))}"
+            )
         missing = np.flatnonzero(table[column].isna())
         if len(missing):
             raise DataError(f"{file}: {column} is missing in row {int(missing[0])}")
     try:
-        times = table["time_ns"]
+        times = np.asarray(table["time_ns"])
         if times.dtype.kind not in "iu":
             times = np.array([parse_time(value, "time_ns") for value in times], np.int64)
-        return PricePath(np.asarray(times), np.asarray(table["price_ticks"], np.float64))
+        return PricePath(times, np.asarray(table["price_ticks"], np.float64))
     except (ConfigError, DataError, ValueError) as error:
         raise DataError(f"{file}: {error}") from error
 
@@ -376,7 +377,9 @@ def _grid(step: int | str, open_ns: int, close_ns: int) -> tuple[int, NDArray[np
     step_ns = _step_ns(step)
     points = -(-(close_ns - open_ns) // step_ns) + 1
     if points > MAX_POINTS:
-        raise ConfigError(f"step must give at most {MAX_POINTS:,} points, {step!r} gives {points:,}")
+        raise ConfigError(
+            f"step must give at most {MAX_POINTS:,} points, {step!r} gives {points:,}"
+        )
     return step_ns, open_ns + step_ns * np.arange(points)
 
 

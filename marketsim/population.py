@@ -34,11 +34,12 @@ from marketsim.compile import callback, entry, helper, hot
 from marketsim.errors import ConfigError
 from marketsim.events import Message, ask, send, wake_at
 from marketsim.exchange import enter_request
-from marketsim.market import WAKE, WORD, agents, books, columns_at, header, messages
+from marketsim.market import WAKE, WORD, agents, columns_at, header, messages
 from marketsim.market_data import touch_known, trades_known
 from marketsim.matching import MARKET
 from marketsim.oracle import fundamental, fundamental_mean
 from marketsim.rng import exponential, integer, normal, uniform
+from marketsim.rules import lot_now, tick_at
 
 if TYPE_CHECKING:
     from marketsim.market import Market
@@ -93,7 +94,7 @@ def is_wake_up(m, message):
 
 @hot
 def is_fill(m, message):
-    """Whether a message tells of a fill; its order_id, side, price_ticks and size_lots say which."""
+    """Whether a message tells of a fill: its order_id, side, price_ticks and size_lots."""
     return messages(m, message).kind == FILLED
 
 
@@ -147,7 +148,7 @@ def fundamental_level(m, agent):
 @helper
 def on_grid(m, agent, side, price):
     """A price on the symbol's tick: a buyer's rounded down, a seller's up."""
-    tick = books(m, agents(m, agent).symbol).tick
+    tick = tick_at(m, agents(m, agent).symbol, price)
     if tick == 1:
         return price
     return price // tick * tick if side > 0 else -(-price // tick) * tick
@@ -156,7 +157,7 @@ def on_grid(m, agent, side, price):
 @helper
 def whole_lots(m, agent, size):
     """A size as the symbol takes it: a multiple of its smallest, and at least that."""
-    lot = books(m, agents(m, agent).symbol).lot
+    lot = lot_now(m, agents(m, agent).symbol)
     return max(size // lot, 1) * lot
 
 
@@ -292,6 +293,7 @@ __all__ = [
     "market_order",
     "normal",
     "now",
+    "on_grid",
     "own",
     "round_trip",
     "shared",

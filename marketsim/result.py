@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from marketsim.account import account_columns
-from marketsim.codes import Reject
+from marketsim.clock import format_time
+from marketsim.codes import PhaseReason, Reject
 from marketsim.errors import DataError
 from marketsim.history import Counter
 from marketsim.oracle import path_of
@@ -33,7 +34,8 @@ class Run:
     ----------
     tape : of the first symbol; ``tapes`` has them all by name.
     summary : JSON values: counts, rejects by reason, what recorded flow could no longer do
-        (``history``), what each agent says of itself (``agents``), the digest of the state.
+        (``history``), auctions and halts where there were any, what each agent says of itself
+        (``agents``), the digest of the state.
     config : the configuration that was run.
     account_columns : columns of :attr:`accounts`.
     fundamental : by symbol, int64[n] times [ns] and float64[n] prices [ticks] of the fundamental
@@ -127,6 +129,23 @@ def _mark(simulation: "Simulation", book: int) -> int | None:
     return int(record["last_ticks"]) if record["traded"] else None
 
 
+def _incidents(simulation: "Simulation") -> dict[str, Any]:
+    """Auctions that traded and halts by rules, in order; nothing when there were none."""
+    market = simulation._market
+    auctions, halts = [], []
+    rows = market.view("incidents")[: int(market.header["incidents_count"])]
+    for row in rows:
+        what = {"time": format_time(row["time_ns"]), "symbol": simulation.symbols[row["symbol"]]}
+        price = int(row["price_ticks"])
+        if row["reason"] == 0:
+            auctions.append({**what, "price_ticks": price, "volume_lots": int(row["size_lots"])})
+            continue
+        end = format_time(row["end_ns"]) if row["end_ns"] else None
+        reason = PhaseReason(int(row["reason"])).name.lower()
+        halts.append({**what, "end": end, "reason": reason, "last_price_ticks": price})
+    return {key: rows for key, rows in (("auctions", auctions), ("halts", halts)) if rows}
+
+
 def _summary(simulation: "Simulation") -> dict[str, Any]:
     market = simulation._market
     counters = market.view("counters")["value"].tolist()
@@ -162,6 +181,7 @@ def _summary(simulation: "Simulation") -> dict[str, Any]:
             if counters[reason - 100]
         },
         "history": history if history["messages"] else {},
+        **_incidents(simulation),
         "agents": agents,
         "wall_s": round(simulation._wall_s, 6),
         "digest": simulation.digest(),

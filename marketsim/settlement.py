@@ -25,7 +25,9 @@ from marketsim.market_data import publish
 from marketsim.matching import (
     next_stop,
 )
+from marketsim.phases import after_rules
 from marketsim.room import most_met, room
+from marketsim.rules import CALL, SHUT, note_trades, rules_room
 
 FILLED = int(Message.FILLED)
 CANCELLED = int(Message.CANCELLED)
@@ -91,6 +93,8 @@ def event_room(m, b, side, price, size, flags):
     """Whether everything that can follow from an order fits: book, messages, tape, undo log."""
     h = header(m)
     if not room(m, b, side, price, size, flags):
+        return False
+    if books(m, b).state and not rules_room(m, b):
         return False
     each = 1 + h.subscriptions_count
     free = (h.messages_capacity - h.messages_live - 2 * each - 4) // each
@@ -228,11 +232,29 @@ def settle_fill(m, b, side, row, sequence):
 
 
 @helper
+def note_fills(m, b):
+    """Let the rules know of an event's trades."""
+    count = total = first = low = high = 0
+    for row in range(header(m).outcomes_count):
+        outcome = outcomes(m, row)
+        if outcome.kind == FILL:
+            price = outcome.price_ticks
+            first = first if count else price
+            low = min(low, price) if count else price
+            high = max(high, price) if count else price
+            total += price
+            count += 1
+    note_trades(m, b, first, low, high, total, count)
+
+
+@helper
 def settle_outcomes(m, b, side, volume_before, last_before):
     """Everything that follows from what matching did, in its order; then forgets it."""
     h = header(m)
     if books(m, b).volume_lots > volume_before:
         remember_trade(m, b, side, volume_before, last_before)
+        if books(m, b).state:
+            note_fills(m, b)
     sequence = books(m, b).rows - 1  # of the incoming order; cancelled makers add rows behind it
     for row in range(h.outcomes_count):
         outcome = outcomes(m, row)
@@ -271,8 +293,10 @@ def settle_outcomes(m, b, side, volume_before, last_before):
 
 @helper
 def after_event(m, b):
-    """Market data of a book that may have changed, and the stops that are due now."""
-    if next_stop(m, b) >= 0:
+    """What rules make of an event, market data that may have changed, stops that are due now."""
+    if books(m, b).state:
+        after_rules(m, b)
+    if next_stop(m, b) >= 0 and not books(m, b).state & (CALL | SHUT):
         header(m).stops_pending = b + 1
     if has_feeds(m):
         publish(m, b)

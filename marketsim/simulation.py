@@ -29,6 +29,7 @@ from marketsim.market import Market
 from marketsim.oracle import PricePath
 from marketsim.recorder import Recorder
 from marketsim.result import Run, make_run
+from marketsim.rulebook import Schedule, send_schedule
 from marketsim.tape import Tape
 
 Progress = Callable[[int, int, int], None]
@@ -111,6 +112,7 @@ class Simulation:
     open_ns: int
     close_ns: int
     start_ns: int
+    schedule: Schedule
     agent_names: list[str]
     groups: list[Group]
     symbol_configs: list[Any]
@@ -138,6 +140,7 @@ class Simulation:
 
     def _start(self) -> None:
         """First messages of everybody, in the order of their ids."""
+        send_schedule(self)
         send_close(self._market.address, self.close_ns)
         for group in self.groups:
             if group.compiled is not None:

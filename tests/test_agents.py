@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from marketsim.agents.execution import ExecutionAgent
+from marketsim.agents.execution import STYLES, ExecutionAgent
 from marketsim.agents.pov import POVAgent
 from marketsim.agents.twap import TWAPAgent
 from marketsim.data.synthetic import synthetic_tape
@@ -35,7 +35,8 @@ def mine(run: Run) -> dict[str, np.ndarray]:
     """Own trades: time, price, size, and whether they took."""
     trades = run.tape.trades
     own = (trades["taker_agent_id"] == 1) | (trades["maker_agent_id"] == 1)
-    columns = {name: trades[name][own] for name in ("time_ns", "price_ticks", "size_lots", "side")}
+    names = ("time_ns", "sequence", "price_ticks", "size_lots", "side")
+    columns = {name: trades[name][own] for name in names}
     return {**columns, "took": trades["taker_agent_id"][own] == 1}
 
 
@@ -110,7 +111,7 @@ def test_child_orders_are_no_larger_than_asked(day: Tape) -> None:
 
 
 @pytest.mark.parametrize("latency_ns, delay_ns", [(0, 0), (40 * 10**6, 0), (3 * SECOND, 10**7)])
-@pytest.mark.parametrize("style", ["aggressive", "passive"])
+@pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("kind", ["pov", "twap"])
 @pytest.mark.parametrize("side", ["buy", "sell"])
 def test_the_quantity_is_reached_and_never_exceeded(
@@ -149,7 +150,7 @@ def test_the_arrival_price_is_the_mid_at_the_start(day: Tape) -> None:
     assert said(run)["arrival_mid_ticks"] == mid
 
 
-@pytest.mark.parametrize("style", ["aggressive", "passive"])
+@pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("side", ["buy", "sell"])
 def test_no_fill_is_worse_than_the_limit(day: Tape, side: str, style: str) -> None:
     first = int(day.book.bid_price_ticks[0, 0] + day.book.ask_price_ticks[0, 0]) // 2
@@ -186,7 +187,7 @@ BAD: list[tuple[type[ExecutionAgent], dict[str, Any], str]] = [
     (POVAgent, {"interval": "soon"}, "interval must be a number with"),
     (POVAgent, {"start": "25:00"}, "start must be HH:MM"),
     (POVAgent, {"start": "10:00", "end": "10:00"}, "end must be later than start"),
-    (POVAgent, {"style": "sly"}, "style must be one of aggressive, passive"),
+    (POVAgent, {"style": "sly"}, "style must be one of aggressive, touch, passive"),
     (POVAgent, {"limit_ticks": 1.5}, "limit_ticks must be an integer"),
     (TWAPAgent, {"max_participation": 0}, "max_participation must be > 0"),
     (TWAPAgent, {"max_participation": 1.1}, "max_participation must be > 0"),
@@ -213,3 +214,16 @@ def test_bad_times_are_named_when_the_session_is_known(day: Tape) -> None:
 def test_an_agent_without_a_schedule_says_so() -> None:
     with pytest.raises(TypeError, match="has no schedule"):
         ExecutionAgent("buy", 1).target_lots(None)  # type: ignore[arg-type]
+
+
+def test_a_taker_at_the_touch_takes_one_price_at_a_time(day: Tape) -> None:
+    run = worked(day, "pov", participation=0.5, interval="1s", style="touch", quantity=5000)
+    trades = mine(run)
+    for sequence in np.unique(trades["sequence"]):
+        assert len(set(trades["price_ticks"][trades["sequence"] == sequence].tolist())) == 1
+    deep = mine(worked(day, "pov", participation=0.5, interval="1s", quantity=5000))
+    prices = [
+        len(set(deep["price_ticks"][deep["sequence"] == sequence].tolist()))
+        for sequence in np.unique(deep["sequence"])
+    ]
+    assert max(prices) > 1  # an aggressive one does not stop there

@@ -16,6 +16,8 @@ TINY = Sizes(
     stream_orders=20_000,
     wake_until="09:31",
     wake_ns=1_000_000_000,
+    day_until="09:31",
+    batch_steps=1,
     repeats=1,
 )
 KEYS = ["name", "metric", "value", "unit", "reference", "ratio"]
@@ -28,6 +30,9 @@ def test_names() -> None:
         "python-agent",
         "tape",
         "stream",
+        "day",
+        "rules",
+        "batch",
         "cold-start",
         "memory",
     ]
@@ -48,7 +53,7 @@ def test_rows(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["stream", "cold-start", "memory"])
+@pytest.mark.parametrize("name", ["stream", "day", "rules", "batch", "cold-start", "memory"])
 def test_rows_of_processes(name: str) -> None:
     rows = bench.run([name], sizes=TINY)
     assert rows and all(row["value"] > 0 for row in rows)

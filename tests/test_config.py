@@ -186,7 +186,7 @@ def test_unknown_configuration_name() -> None:
         ({"agent": {}}, "unknown key 'agent' (did you mean 'agents'?)"),
         ({"tape": {"level": 5}}, "tape: unknown key 'level' (did you mean 'levels'?)"),
         ({"session": {"opens": 1}}, "session: unknown key 'opens' (did you mean 'open'?)"),
-        ({"exchange": {"xyz": 1}}, "exchange: unknown key 'xyz' (known: maker_fee_bps,"),
+        ({"exchange": {"xyz": 1}}, "exchange: unknown key 'xyz' (known: auction_fee_bps,"),
         ({"symbols": [{"tick": 1}]}, "symbols.0: unknown key 'tick' (did you mean 'tick_size'?)"),
         ({"symbols": []}, "symbols must be a list of at least one symbol, was []"),
         ({"symbols": [{"name": 600519}]}, "symbols.0.name must be text and not empty, was 600519"),

@@ -211,7 +211,7 @@ FIVE = [{"name": "SIM", "price_increment_ticks": 5, "size_increment_lots": 10}]
 
 
 def halt(m: Handle) -> None:
-    m._simulation._market.view("books")["halted"] = 1
+    m._simulation._market.view("books")["state"] = 1
 
 
 CHANGES: list[tuple[Act, str]] = [
@@ -410,7 +410,10 @@ def test_two_symbols_keep_apart() -> None:
         (lambda m: m.wake_at(1e9), "time_ns must be an integer"),
         (lambda m: m.cancel(True), "order_id must be an integer"),
         (lambda m: m.replace(1.0, limit=1, size=1), "order_id must be an integer"),
-        (lambda m: m.subscribe("L4"), "feed must be one of L1, L2, L3, TRADES, was 'L4'"),
+        (
+            lambda m: m.subscribe("L4"),
+            "feed must be one of L1, L2, L3, TRADES, IMBALANCE, SESSION, was",
+        ),
         (lambda m: m.subscribe("L2", levels=0), "levels must be > 0"),
     ],
 )

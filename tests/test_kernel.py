@@ -277,7 +277,7 @@ def test_the_size_of_the_kernels_turns_does_not_matter(
 ) -> None:
     config = noisy_config(noise_type)
     expected = outcome_of(config, 3)
-    monkeypatch.setattr(marketsim.simulation, "_EVENTS_A_CALL", 1)
+    monkeypatch.setattr(marketsim.simulation, "EVENTS_A_CALL", 1)
     assert outcome_of(config, 3) == expected
 
 

@@ -16,8 +16,10 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 #: Modules of the core that tie the rooms together, and may import all of them.
 ON_TOP = {
+    "batch",
     "bench",
     "bench_engine",
+    "bench_markets",
     "bench_process",
     "cli",
     "console",
