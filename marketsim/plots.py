@@ -81,7 +81,7 @@ def report_figure(run: "Run") -> Figure:
     """
     symbol = run.tape.meta.get("symbol") or ""
     title = f"{symbol}  ·  {run.config.name}, seed {run.summary['seed']}"
-    fundamental = (getattr(run, "fundamental", None) or {}).get(symbol)
+    fundamental = run.fundamental.get(symbol)
     return plot_tape(run.tape, agents=agent_names(run), title=title, fundamental=fundamental)
 
 

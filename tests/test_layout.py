@@ -24,8 +24,12 @@ ON_TOP = {
     "cli",
     "console",
     "experiment",
+    "intraday",
+    "plot_agents",
+    "plot_style",
     "plots",
     "report",
+    "report_tables",
     "simulation",
 }
 UPPER = ("marketsim.configs", "marketsim.envs") + tuple(f"marketsim.{name}" for name in ON_TOP)
