@@ -67,6 +67,20 @@ def _started(code: str, *arguments: str, cache: Path | None = None) -> float:
     return said - started
 
 
+def _command_line(cache: Path, *options: str) -> float:
+    """Seconds that a whole ``marketsim run rmsc04`` takes, from start to exit."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.time()
+        subprocess.run(
+            [sys.executable, "-m", "marketsim.cli", "run", "rmsc04", "--quiet", *options],
+            capture_output=True,
+            check=True,
+            cwd=folder,
+            env={**os.environ, "MARKETSIM_CACHE_DIR": str(cache)},
+        )
+        return time.time() - started
+
+
 def cold_start(sizes: Sizes) -> Iterator[Row]:
     """Wall time from the start of a process to the first event of a simulation."""
     from marketsim.data.synthetic import synthetic_tape
@@ -77,17 +91,27 @@ def cold_start(sizes: Sizes) -> Iterator[Row]:
         synthetic_tape(close="09:40").save(day)
         uncached = _started(_FIRST_EVENT, day, cache=cache)
         codes = (now, f"import marketsim; {now}", f"import numpy, numba; {now}")
+        first_run = _command_line(cache, "--no-report")  # compiles the populations
         rounds = [
-            [*(_started(code) for code in codes), _started(_FIRST_EVENT, day, cache=cache)]
+            [
+                *(_started(code) for code in codes),
+                _started(_FIRST_EVENT, day, cache=cache),
+                _command_line(cache, "--no-report"),
+                _command_line(cache),
+            ]
             for _ in range(min(sizes.repeats, 3))
         ]
-    bare, imported, numba_imported, cached = (min(times) for times in zip(*rounds, strict=True))
+    best = [min(times) for times in zip(*rounds, strict=True)]
+    bare, imported, numba_imported, cached, plain_run, drawn_run = best
     reference = "import numpy, numba"
     yield Row("cold-start", "import marketsim", imported, "s", "bare Python", imported / bare)
     yield Row("cold-start", reference, numba_imported, "s")
     for metric, seconds in (
         ("to the first event, cached", cached),
         ("to the first event, first start after an install", uncached),
+        ("marketsim run rmsc04 --no-report, cached", plain_run),
+        ("marketsim run rmsc04, cached", drawn_run),
+        ("marketsim run rmsc04 --no-report, engine cached, populations not", first_run),
     ):
         yield Row("cold-start", metric, seconds, "s", reference, seconds / numba_imported)
 
