@@ -43,6 +43,7 @@ from marketsim.population import (
     touch_seen,
     uniform,
     wake_after,
+    wake_tagged,
     whole_lots,
 )
 
@@ -57,6 +58,7 @@ STATE = columns(started=int, estimate=float, variance=float, seen_ns=int, order_
                 open_lots=int, looking=int)  # fmt: skip
 parameters, state = shared(PARAMETERS), own(STATE)
 _FIRST_NS = 99  # agents are first woken within this time of the start
+_LOOK = 1  # tag of the wake-up at which the old order's end can be seen
 
 
 @callback(WAKE)
@@ -71,16 +73,20 @@ def _wake(m, agent, message):
     if me.started == 0:
         start(m, agent)
         return 0
-    if me.looking == 0:
-        wake_after(m, agent, exponential(m, agent, 1.0 / parameters(m, agent).arrival_rate))
-        if me.open_lots > 0:
-            cancel(m, agent, me.order_id)
-            me.open_lots = 0
-            me.looking = 1
-            wake_after(m, agent, round_trip(m, agent))
-            return 0
-    me.looking = 0
-    trade(m, agent)
+    if heard.a == _LOOK:
+        me.looking = 0
+        trade(m, agent)
+        return 0
+    wake_after(m, agent, exponential(m, agent, 1.0 / parameters(m, agent).arrival_rate))
+    if me.looking:
+        return 0  # it trades already, as soon as its order is gone
+    if me.open_lots > 0:
+        cancel(m, agent, me.order_id)
+        me.open_lots = 0
+        me.looking = 1
+        wake_tagged(m, agent, round_trip(m, agent), _LOOK)
+    else:
+        trade(m, agent)
     return 0
 
 
@@ -193,7 +199,8 @@ class ValueAgent(Population):
 
     def __post_init__(self) -> None:
         read_sizes(self.size)
-        checks.positive("arrival_rate", self.arrival_rate)
+        if checks.positive("arrival_rate", self.arrival_rate) > 1:
+            raise ConfigError(f"arrival_rate must be <= 1 a nanosecond, was {self.arrival_rate:g}")
         for field in ("observation_variance", "shock_variance", "depth_spread"):
             checks.at_least_zero(field, getattr(self, field))
         if not 0 <= checks.number("kappa", self.kappa) < 1:

@@ -298,8 +298,11 @@ def load_config(
         raw = checks.mapping("config", config)
     else:
         name, raw = read_config(config)
-    raw = with_base(plain("config", raw))
-    for key, value in (overrides or {}).items():
+    raw, changes = plain("config", raw), dict(overrides or {})
+    if "base" in changes:  # the others build on it
+        override(raw, "base", changes.pop("base"))
+    raw = with_base(raw)
+    for key, value in changes.items():
         override(raw, key, value)
     return _read_simulation(raw, name)
 

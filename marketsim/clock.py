@@ -10,6 +10,9 @@ NS_PER_MINUTE = 60 * NS_PER_SECOND
 NS_PER_HOUR = 60 * NS_PER_MINUTE
 NS_PER_DAY = 24 * NS_PER_HOUR
 
+#: Longest count of nanoseconds: sums of two still fit into 64 bits.
+MAX_NS = 1 << 62
+
 _TIME = re.compile(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d)(?:\.(\d{1,9}))?)?")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|ms|s|min|h)")
 _NS_PER_UNIT = {
@@ -47,7 +50,7 @@ def parse_time(value: str | int, field: str = "time") -> int:
             if time_ns <= NS_PER_DAY:
                 return time_ns
     elif _is_count(value):
-        return int(value)
+        return _within(int(value), value, field)
     raise ConfigError(
         f"{field} must be HH:MM[:SS[.fraction]] up to 24:00, or nanoseconds since midnight >= 0,"
         f" was {value!r}"
@@ -65,9 +68,9 @@ def parse_span(value: str | int, field: str = "span") -> int:
     if isinstance(value, str):
         match = _SPAN.fullmatch(value.strip())
         if match:
-            return round(float(match[1]) * _NS_PER_UNIT[match[2]])
+            return _within(round(float(match[1]) * _NS_PER_UNIT[match[2]]), value, field)
     elif _is_count(value):
-        return int(value)
+        return _within(int(value), value, field)
     raise ConfigError(
         f"{field} must be a number with ns, us, ms, s, min or h, such as '60s', or nanoseconds"
         f" >= 0, was {value!r}"
@@ -85,3 +88,9 @@ def format_time(time_ns: int) -> str:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
+
+
+def _within(count_ns: int, value: object, field: str) -> int:
+    if count_ns > MAX_NS:
+        raise ConfigError(f"{field} must be <= 2**62 ns, was {value!r}")
+    return count_ns

@@ -25,10 +25,10 @@ class Message(IntEnum):
     ``FEED`` (a index of the recorded row), ``CLOSE``, ``PHASE`` (a phase that begins, b number of
     the halt that it ends, or 0; c when it is to end), ``LIMIT`` (b number of the limit state).
     To an agent: ``WAKE``; ``ACCEPTED``; ``REJECTED`` (a reason); ``FILLED`` (a lots left, b 1 if
-    maker, c fee in millionths); ``CANCELLED`` (a cause, b lots left); ``REPLACED``;
-    ``CHANGE_REJECTED`` (a reason); ``TRIGGERED``; ``L1`` (a, b best bid and its lots; c, d ask);
-    ``L2`` (a sequence, b levels); ``L3`` (a order kind); ``TRADE``; ``IMBALANCE`` (a lots left
-    over); ``SESSION`` (a phase, b reason, c its end).
+    maker, c fee in millionths); ``CANCELLED`` (a cause, b lots left); ``REPLACED`` (a how many
+    more lots are open than were); ``CHANGE_REJECTED`` (a reason); ``TRIGGERED``; ``L1`` (a, b best
+    bid and its lots; c, d ask); ``L2`` (a sequence, b levels); ``L3`` (a order kind); ``TRADE``;
+    ``IMBALANCE`` (a lots left over); ``SESSION`` (a phase, b reason, c its end).
     To the kernel: ``INBOX``, the next message in an agent's inbox is due.
     """
 

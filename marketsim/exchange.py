@@ -209,12 +209,13 @@ def replace_order(m, b, order_slot, price, size):
     book = books(m, b)
     volume, last = book.volume_lots, book.last_ticks
     shown = order.size_lots
+    grown = size - shown - order.reserve_lots
     if book.state & CALL:
         replace_in_call(m, b, order_slot, price, size)
     else:
         replace(m, b, order_slot, price, size)
     if wants(m, agent):
-        tell(m, REPLACED, agent, b, order_id, side, price, size, 0, 0, 0, 0)
+        tell(m, REPLACED, agent, b, order_id, side, price, size, grown, 0, 0, 0)
     if has_feeds(m) and not flags & HIDDEN:
         feed_event(m, L3, b, ROW_REPLACE, order_id, side, old_price, shown)
     settle_outcomes(m, b, side, volume, last)

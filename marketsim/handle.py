@@ -172,7 +172,16 @@ class Handle:
     @property
     def open_orders(self) -> dict[int, int]:
         """Lots that are open of each live order, as far as the agent has heard."""
-        return dict(self._open)
+        return {order_id: lots for order_id, lots in self._open.items() if lots > 0}
+
+    def _changed(self, order_id: int, by: int) -> int:
+        """Open lots of an order after a change. Below zero until what it overtook has come too."""
+        left = self._open.get(order_id, 0) + by
+        if left:
+            self._open[order_id] = left
+        else:
+            self._open.pop(order_id, None)
+        return max(left, 0)
 
     # -- what the agent does ---------------------------------------------------------------
 

@@ -40,7 +40,8 @@ def jitter_ns(m, agent):
     if jitter.kind == UNIFORM:
         return int(u * (jitter.width_ns + 1.0))
     x = jitter.clip + u * (1.0 - jitter.clip)
-    return int(jitter.width_ns * record.latency_ns / (x * x * x))
+    extra_ns = jitter.width_ns * record.latency_ns / (x * x * x)
+    return int(extra_ns) if extra_ns < NS_PER_DAY else NS_PER_DAY  # later, nothing arrives
 
 
 @helper
@@ -138,11 +139,9 @@ class MatrixLatency:
     jitter_unit: float = 10.0
 
     def __post_init__(self) -> None:
-        sites = checks.sequence("sites", self.sites)
+        sites = [checks.text("sites", site) for site in checks.sequence("sites", self.sites)]
         if not sites or len(set(sites)) != len(sites):
             raise ConfigError(f"sites must be different names, at least one, were {sites!r}")
-        for site in sites:
-            checks.text("sites", site)
         rows = checks.sequence("latency_ns", self.latency_ns)
         table = tuple(
             tuple(_span(f"latency_ns.{i}.{j}", value) for j, value in enumerate(row))

@@ -48,11 +48,7 @@ class Mailman:
 
     def _fill(self, agent: Agent, handle: Handle, mail: list[int]) -> None:
         order_id, size = mail[3], mail[6]
-        left = handle._open.get(order_id, size) - size
-        if left > 0:
-            handle._open[order_id] = left
-        else:
-            handle._open.pop(order_id, None)
+        left = handle._changed(order_id, -size)
         symbol = self._simulation.symbols[mail[2]]
         side = Side.BUY if mail[4] > 0 else Side.SELL
         maker, fee = bool(mail[8]), mail[9] / 1e6
@@ -61,18 +57,14 @@ class Mailman:
 
     def _update(self, status: str, reasons: Any) -> Any:
         def handler(agent: Agent, handle: Handle, mail: list[int]) -> None:
-            order_id, size, left = mail[3], mail[6], handle._open.get(mail[3], 0)
+            order_id, size, by = mail[3], mail[6], 0
             if status == "rejected":
                 handle._open.pop(order_id, None)
-                left = 0
             elif status == "cancelled":
-                left = max(left - size, 0)
-                if left:
-                    handle._open[order_id] = left
-                else:
-                    handle._open.pop(order_id, None)
+                by = -size
             elif status == "replaced":
-                handle._open[order_id] = left = size
+                by = mail[7]
+            left = handle._changed(order_id, by)
             side = Side(mail[4]) if mail[4] else None
             reason = reasons(mail[7]) if reasons else None
             symbol = self._simulation.symbols[mail[2]]

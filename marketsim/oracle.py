@@ -33,6 +33,8 @@ _VALUE = np.dtype([("value", np.float64)])
 paths, values = columns_at(PATH), columns_at(_VALUE)
 #: Longest grid: a day of milliseconds.
 MAX_POINTS = 86_400_001
+#: Most shocks that a session may be expected to have.
+MAX_SHOCKS = 1_000_000
 _STREAM = 1 << 63
 
 
@@ -225,7 +227,13 @@ class SparseMeanReverting:
         deviation = self.volatility * math.sqrt(_grown(step_ns, 2 * self.kappa))
         shocks = rng.standard_normal(n - 1) * deviation
         jumps = np.zeros(n - 1)
-        count = int(rng.poisson(self.megashock_rate * (close_ns - open_ns)))
+        expected = self.megashock_rate * (close_ns - open_ns)
+        if expected > MAX_SHOCKS:
+            raise ConfigError(
+                f"megashock_rate must give at most {MAX_SHOCKS:,} shocks, {self.megashock_rate:g}"
+                f" gives {expected:.3g}"
+            )
+        count = int(rng.poisson(expected))
         places = rng.integers(0, n - 1, count)
         sizes = rng.normal(self.megashock_mean, math.sqrt(self.megashock_variance), count)
         np.add.at(jumps, places, sizes * rng.choice([-1.0, 1.0], count))
@@ -356,6 +364,10 @@ def draw_paths(
     """Put the fundamental value of every symbol that has one into a market's block."""
     for number, symbol in enumerate(symbols):
         if symbol in given:
+            if not isinstance(given[symbol], PricePath):
+                raise ConfigError(
+                    f"price_paths.{symbol} must be a PricePath, was {given[symbol]!r}"
+                )
             given[symbol].covers(open_ns, close_ns)
             given[symbol].write(market, number)
         elif symbol in oracles:

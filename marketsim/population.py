@@ -190,9 +190,9 @@ def wake_after(m, agent, delay_ns):
 @helper
 def wake_tagged(m, agent, delay_ns, tag):
     """:func:`wake_after` whose message carries a number, ``messages(m, message).a``."""
-    now_ns = header(m).now_ns
-    due_ns = now_ns + max(int(delay_ns), 0)
-    if due_ns < header(m).close_ns:
+    h = header(m)
+    if delay_ns < h.close_ns - h.now_ns:  # before it becomes a whole number, which has its limits
+        due_ns = h.now_ns + max(int(delay_ns), 0)
         send(m, due_ns, WOKEN, agent, agent, 0, 0, 0, 0, 0, tag, 0, 0, 0)
 
 

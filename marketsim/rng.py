@@ -130,4 +130,6 @@ def generator_for(seed: int, agent: int) -> "np.random.Generator":
     """
     import numpy as np
 
-    return np.random.Generator(np.random.Philox(key=[seed & (1 << 64) - 1, agent]))
+    # As unsigned integers: of a list with one beyond 2**63, NumPy would make floats.
+    key = np.array([seed & (1 << 64) - 1, agent], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))

@@ -69,3 +69,11 @@ def test_generators_of_python_agents_are_streams_of_their_own() -> None:
     assert generator_for(0, 1).random(5).tolist() != first
     assert generator_for(1, 0).random(5).tolist() != first
     assert generator_for(2**63 - 1, 0).random(5).tolist() != first
+
+
+def test_generators_of_symbols_and_of_neighbouring_seeds_differ() -> None:
+    """Keys from 2**63 on, and seeds beyond 2**53, keep all their digits."""
+    keys = [
+        (seed, agent) for seed in (0, 1, 2**62, 2**62 + 1) for agent in (0, 1, 2**63, 2**63 + 1)
+    ]
+    assert len({generator_for(*key).random() for key in keys}) == len(keys)
