@@ -175,7 +175,8 @@ class Twin:
     def live(self) -> None:
         """From the start to the end of the tape; a message waits while its agent computes."""
         self.push(self.now_ns, 0)
-        for time_ns, fill in sorted(self.world.fills_of(self.agent), key=lambda item: item[0]):
+        fills = self.world.fills_of(self.agent) if self.given.hears_fills else ()
+        for time_ns, fill in sorted(fills, key=lambda item: item[0]):
             self.push(time_ns + self.latency_ns, fill)
         busy_ns = 0
         while self.queue:
@@ -205,7 +206,7 @@ class Twin:
 
     def limit(self, side: int, lots: int, price: int) -> int:
         tick = self.world.tick
-        price = math.floor(price / tick) * tick if side == BUY else math.ceil(price / tick) * tick
+        price = price // tick * tick if side == BUY else -(-price // tick) * tick
         if self.arrives_ns() <= self.world.until_ns:
             self.orders.append(Order(self.arrives_ns(), side, price, lots))
         self.order_count += 1

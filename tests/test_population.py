@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from naive_populations import BUY, SELL, MakerTwin, Order, Twin, World, twins_of
 
@@ -59,6 +59,7 @@ def markets(draw: Any) -> dict[str, Any]:
         {"model": "geometry"}, {"model": "geometry", "length_m": 1000},
         {"model": "constant", "latency_ns": 1}, {"model": "constant", "latency_ns": "30ms"},
     )  # fmt: skip
+    makers, poisson = one((2, True), (1, False))
     return {
         "session": {"open": OPEN, "close": CLOSE},
         "symbols": [{"name": "A", "price_increment_ticks": tick, "size_increment_lots": lot}],
@@ -76,9 +77,9 @@ def markets(draw: Any) -> dict[str, Any]:
                       "arrival_rate": one(1e-9, 4e-9, 3e-8), "kappa": one(0, 1e-15, 1e-9),
                       "observation_variance": one(0, 1000), "shock_variance": one(0, 1e-6, 1e5),
                       "aggressive_share": one(0, 0.1, 1), "depth_spread": one(0, 2, 3.5)},
-            "maker": {"type": "market_maker", "count": 2, "interval": one("500ms", "2s"),
+            "maker": {"type": "market_maker", "count": makers, "interval": one("500ms", "2s"),
                       "participation": one(0, 0.025, 0.3), "min_size": one(1, 7), "levels": levels,
-                      "poisson": one(True, False), "lookback": one("100ms", "5s", "1min"),
+                      "poisson": poisson, "lookback": one("100ms", "5s", "1min"),
                       "level_spacing": one(0.1, 1, 5), "spread_alpha": one(0, 0.3, 0.75, 1),
                       "price_skew": skew, "skew_beta": one(0, 0.001, 0.5),
                       "backstop": one(0, 50), "renew_at": renew_at,
@@ -95,6 +96,8 @@ def markets(draw: Any) -> dict[str, Any]:
 def test_every_population_decides_as_its_naive_twin(config: dict[str, Any], seed: int) -> None:
     simulation = Simulation(config, seed)
     simulation.run(CLOSE - 1)
+    # Two makers that are left alone drive each other's spreads up: to where floats are rounded.
+    assume(simulation.tape.orders["price_ticks"].max() < 1 << 40)
     assert sum(len(twin.orders) for twin in agree(simulation)) > 50
 
 
