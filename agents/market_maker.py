@@ -35,6 +35,7 @@ from marketsim.population import (
     is_fill,
     is_refusal,
     limit_order,
+    now,
     on_grid,
     own,
     round_trip,
@@ -52,15 +53,18 @@ PARAMETERS = columns(
     participation=float, min_size=int, levels=int, interval_ns=int, poisson=int, lookback_ns=int,
     level_spacing=float, spread_alpha=float, first_spread=float, price_skew=float, skew_beta=float,
     backstop=int, cancel_delay_ns=int, renew_at=int,
+    renew_pause_ns=int,
 )  # fmt: skip
 #: ``mid``: the last one seen; ``spread``: its weighted mean; orders ``first_id`` and the
 #: ``orders - 1`` after it are the ladder, their open lots lie behind the state. ``outer_bid`` and
 #: ``outer_ask``: prices of its outermost orders. ``alarm``: number of the wake-up that counts.
 STATE = columns(started=int, quoting=int, seen=int, mid=int, spread=float, first_id=int, orders=int,
-                outer_bid=int, outer_ask=int, alarm=int)  # fmt: skip
+                outer_bid=int, outer_ask=int, alarm=int, quoted_ns=int)  # fmt: skip
 parameters, state = shared(PARAMETERS), own(STATE)
 _WORDS = len(STATE.names or ())
 MAX_LEVELS = 100
+#: Largest mean spread, as a share of the mid: makers that are alone do not drive each other apart.
+MAX_SPREAD = 0.1
 
 
 @callback(WAKE)
@@ -121,8 +125,9 @@ def start_renewal(m, agent):
 @helper
 def nearly_used_up(m, agent, side):
     """Whether no more than ``renew_at`` orders of the ladder's bids (0) or asks (1) are open."""
-    most = parameters(m, agent).renew_at
-    if most == 0:
+    p = parameters(m, agent)
+    most = p.renew_at
+    if most == 0 or now(m) - state(m, agent).quoted_ns < p.renew_pause_ns:
         return False
     left = 0
     for place in range(side, state(m, agent).orders, 2):
@@ -163,6 +168,7 @@ def look(m, agent):
         me.mid = (bid + ask) >> 1
         if ask > bid:  # it is not in a call phase
             me.spread += parameters(m, agent).spread_alpha * ((ask - bid) - me.spread)
+            me.spread = min(me.spread, MAX_SPREAD * me.mid)
     elif bid_lots > 0 or ask_lots > 0:
         half = int(math.ceil(0.5 * me.spread))
         me.seen = 1
@@ -175,6 +181,7 @@ def quote(m, agent):
     p = parameters(m, agent)
     me = state(m, agent)
     look(m, agent)
+    me.quoted_ns = now(m)
     if me.seen == 0:
         return  # no mid yet to quote around
     old_id, old_orders = me.first_id, me.orders
@@ -249,6 +256,7 @@ class MarketMakerAgent(Population):
     backstop : lots of the outermost order of each side; 0: as the others.
     cancel_delay_ns : time for its cancels, before it looks at the market.
     renew_at : it renews early when a side has no more than so many orders left; 0: never.
+    renew_pause : but not so soon after it quoted last.
     """
 
     participation: float = 0.025
@@ -265,6 +273,7 @@ class MarketMakerAgent(Population):
     backstop: int = 0
     cancel_delay_ns: int = 50
     renew_at: int = 0
+    renew_pause: str | int = "1s"
     wake, parameters, state = _wake, PARAMETERS, STATE
     hears_fills = True
 
@@ -282,6 +291,7 @@ class MarketMakerAgent(Population):
         checks.number("price_skew", self.price_skew)
         if not 0 <= checks.number("spread_alpha", self.spread_alpha) <= 1:
             raise ConfigError(f"spread_alpha must be from 0 to 1, was {self.spread_alpha:g}")
+        parse_span(self.renew_pause, "renew_pause")
         for field in ("interval", "lookback"):
             if parse_span(getattr(self, field), field) < 1:
                 raise ConfigError(f"{field} must be > 0, was {getattr(self, field)!r}")
@@ -306,6 +316,7 @@ class MarketMakerAgent(Population):
         spans = {
             "interval_ns": parse_span(self.interval),
             "lookback_ns": parse_span(self.lookback),
+            "renew_pause_ns": parse_span(self.renew_pause),
         }
         return {
             name: spans[name] if name in spans else getattr(self, name)

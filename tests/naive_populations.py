@@ -168,6 +168,7 @@ class Twin:
         self.close_ns = world.simulation.close_ns
         self.queue: list[tuple[int, int, Any]] = []
         self.pushed = self.order_count = 0
+        self.tied = False
         self.orders: list[Order] = []
         #: (time at the exchange, number of the order) of all that it asked to cancel.
         self.cancels: list[tuple[int, int]] = []
@@ -181,6 +182,9 @@ class Twin:
         busy_ns = 0
         while self.queue:
             due_ns, _, what = heapq.heappop(self.queue)
+            if self.queue and self.queue[0][0] == due_ns:
+                # Which of a fill and a wake-up was sent first, the tape does not tell.
+                self.tied |= isinstance(what, Fill) != isinstance(self.queue[0][2], Fill)
             self.now_ns = max(due_ns, busy_ns)
             if self.now_ns > self.world.until_ns:
                 break
@@ -374,7 +378,7 @@ class MakerTwin(Twin):
     """Takes its ladder back but for the outermost orders, looks, quotes anew, takes those back."""
 
     started = quoting = False
-    alarm, mid, held = 0, None, 0
+    alarm, mid, held, quoted_ns = 0, None, 0, 0
 
     def __init__(self, world: World, agent: int, given: Any) -> None:
         super().__init__(world, agent, given)
@@ -389,8 +393,10 @@ class MakerTwin(Twin):
             return
         quote.open_lots -= fill.lots
         left = [other for other in self.ladder if other.side == quote.side and other.open_lots > 0]
+        rested_ns = self.now_ns - self.quoted_ns
         if quote.open_lots <= 0 and not self.quoting and len(left) <= self.given.renew_at > 0:
-            self.renew()
+            if rested_ns >= parse_span(self.given.renew_pause):
+                self.renew()
 
     def on_wake(self, tag: int) -> None:
         if tag != self.alarm:
@@ -457,6 +463,7 @@ class MakerTwin(Twin):
             self.mid = (bid + ask) // 2
             alpha = self.given.spread_alpha
             self.spread = self.spread + alpha * ((ask - bid) - self.spread)
+            self.spread = min(self.spread, 0.1 * self.mid)
         elif bid_lots:
             self.mid = bid + math.ceil(self.spread / 2)
         elif ask_lots:
@@ -465,6 +472,7 @@ class MakerTwin(Twin):
     def quote(self) -> None:
         given = self.given
         self.look()
+        self.quoted_ns = self.now_ns
         if self.mid is None:
             return
         outermost = self.ladder[-2:]
