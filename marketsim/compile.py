@@ -89,7 +89,7 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
             _said_why.append("compiling")
             print(
                 "marketsim: compiling the engine for this machine, once after each install or"
-                " upgrade (some 10 s; `marketsim warmup` does it ahead)",
+                " upgrade (some 20 s; `marketsim warmup` does it ahead)",
                 file=sys.stderr,
                 flush=True,
             )

@@ -42,12 +42,14 @@ from marketsim.market import (
     call_native,
     header,
     kinds,
+    ladders,
     messages,
     orders,
     prefetch,
+    rungs,
 )
 from marketsim.market_data import view_touch, view_trades
-from marketsim.records import AGENT, HEADER, MESSAGE, QUEUE_START
+from marketsim.records import AGENT, BOOK, HEADER, LADDER, LEVEL, MESSAGE, QUEUE_START, RUNG
 from marketsim.settlement import FILLED, TAPE_FULL, event_room
 
 #: What :func:`advance` returns.
@@ -59,6 +61,8 @@ PHASE, LIMIT = int(Message.PHASE), int(Message.LIMIT)
 NO_ROOM = -1
 SLOT_MASK = (1 << SLOT_BITS) - 1
 HEADER_SIZE, MESSAGE_SIZE, AGENT_SIZE = HEADER.itemsize, MESSAGE.itemsize, AGENT.itemsize
+BOOK_SIZE, LADDER_SIZE = BOOK.itemsize, LADDER.itemsize
+RUNG_SIZE, LEVEL_SIZE = RUNG.itemsize, LEVEL.itemsize
 _QUEUE_HEAD = 16 * (QUEUE_START + 21)  # bytes of the first three levels of the heap
 
 
@@ -186,21 +190,38 @@ def advance(m, until_ns, budget):
 
 @helper
 def fetch_ahead(blocks, i):
-    """Bring what the next markets will need into the cache while this one is advanced."""
+    """Bring what the next markets will need into the cache while this one is advanced.
+
+    A market's header comes four turns ahead, then what the header leads to: the first entries of
+    its queue and its first book's totals, the first message and the best prices, the receiver and
+    the best levels.
+    """
     n = len(blocks)
     if i + 4 < n:
         prefetch(blocks[i + 4], HEADER_SIZE)
     if i + 3 < n:
         m = blocks[i + 3]
-        prefetch(m + header(m).events_offset, _QUEUE_HEAD)
+        h = header(m)
+        prefetch(m + h.events_offset, _QUEUE_HEAD)
+        prefetch(m + h.books_offset, BOOK_SIZE)
+        prefetch(m + h.ladders_offset, 4 * LADDER_SIZE)
     if i + 2 < n:
         m = blocks[i + 2]
+        h = header(m)
         slot = queued(m, 0).key & SLOT_MASK
-        prefetch(m + header(m).messages_offset + slot * MESSAGE_SIZE, MESSAGE_SIZE)
+        prefetch(m + h.messages_offset + slot * MESSAGE_SIZE, MESSAGE_SIZE)
+        for ladder in range(2):
+            best = ladder * h.ladder_levels + max(ladders(m, ladder).levels - 1, 0)
+            prefetch(m + h.rungs_offset + best * RUNG_SIZE, RUNG_SIZE)
     if i + 1 < n:
         m = blocks[i + 1]
+        h = header(m)
         agent = max(messages(m, queued(m, 0).key & SLOT_MASK).receiver, 0)
-        prefetch(m + header(m).agents_offset + agent * AGENT_SIZE, AGENT_SIZE)
+        prefetch(m + h.agents_offset + agent * AGENT_SIZE, AGENT_SIZE)
+        for ladder in range(2):
+            best = ladder * h.ladder_levels + max(ladders(m, ladder).levels - 1, 0)
+            level = rungs(m, best).level
+            prefetch(m + h.levels_offset + level * LEVEL_SIZE, LEVEL_SIZE)
 
 
 @entry
