@@ -35,7 +35,8 @@ class Flow:
     time_ns, kind, order_id, side, price_ticks, size_lots : int64[n]
         As in a tape's orders; the side of an execution is that of the resting order.
     book : BookTable
-        The book after each message, n rows.
+        Snapshots, of which ``book_row`` int64[n] says the one after each message: books are large,
+        and are not copied.
     start_ns, end_ns : int
         The session.
     """
@@ -47,6 +48,7 @@ class Flow:
     price_ticks: Ints
     size_lots: Ints
     book: BookTable
+    book_row: Ints
     start_ns: int
     end_ns: int
 
@@ -65,18 +67,18 @@ class Flow:
         """Levels of each side, at most :data:`LEVELS`."""
         return min(LEVELS, self.book.levels)
 
-    def lots(self, side: str) -> Ints:
-        """Size at the touch of the ``"bid"`` or ``"ask"`` side, int64[n]; 0 where it is empty."""
-        if not self.levels:
+    def lots(self, side: str, level: int = 0) -> Ints:
+        """Size on a level of the ``"bid"`` or ``"ask"`` side, int64[n]; 0 where it is empty."""
+        if level >= self.levels:
             return np.zeros(self.size, np.int64)
-        sizes: Ints = getattr(self.book, f"{side}_size_lots")[:, 0]
+        sizes: Ints = getattr(self.book, f"{side}_size_lots")[self.book_row, level]
         return sizes
 
-    def touch_ticks(self, side: str) -> Ints:
-        """Best price of a side, int64[n]; meaningless where it is empty."""
-        if not self.levels:
+    def price(self, side: str, level: int = 0) -> Ints:
+        """Price of a level [ticks], int64[n]; meaningless where it is empty."""
+        if level >= self.levels:
             return np.zeros(self.size, np.int64)
-        prices: Ints = getattr(self.book, f"{side}_price_ticks")[:, 0]
+        prices: Ints = getattr(self.book, f"{side}_price_ticks")[self.book_row, level]
         return prices
 
     @cached_property
@@ -87,13 +89,13 @@ class Flow:
     @cached_property
     def mid_ticks(self) -> Floats:
         """Mid-price, float64[n]; NaN where a side is empty."""
-        mid = (self.touch_ticks("bid") + self.touch_ticks("ask")) / 2
+        mid = (self.price("bid") + self.price("ask")) / 2
         return np.where(self.two_sided, mid, np.nan)
 
     @cached_property
     def spread_ticks(self) -> Floats:
         """Spread, float64[n]; NaN where a side is empty."""
-        spread = self.touch_ticks("ask") - self.touch_ticks("bid")
+        spread = self.price("ask") - self.price("bid")
         return np.where(self.two_sided, spread, np.nan)
 
     @cached_property
@@ -111,7 +113,8 @@ class Flow:
             self.side[rows],
             self.price_ticks[rows],
             self.size_lots[rows],
-            self.book.take(rows),
+            self.book,
+            self.book_row[rows],
             self.start_ns,
             self.end_ns,
         )
@@ -146,12 +149,12 @@ def flow_of(tape: Tape, name: str = "tape") -> Flow:
             f"{name}: must have at least {MIN_EVENTS} messages between its open and close,"
             f" had {int(kept.sum())} of {len(times)} rows"
         )
-    rows = slice(None) if kept.all() else np.flatnonzero(kept)
+    rows = np.flatnonzero(kept)
     columns = {
         key: orders[key][rows].astype(np.int64, copy=False)
         for key in ("time_ns", "kind", "order_id", "side", "price_ticks", "size_lots")
     }
-    return Flow(**columns, book=book.take(rows), start_ns=start_ns, end_ns=end_ns)
+    return Flow(**columns, book=book, book_row=rows, start_ns=start_ns, end_ns=end_ns)
 
 
 def in_lobster_words(tape: Tape) -> bool:

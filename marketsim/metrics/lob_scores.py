@@ -148,7 +148,7 @@ def total_volume(flow: Flow, side: str) -> Observations:
     """Size on the first 10 levels of a side after each message [lots]."""
     total = np.zeros(flow.size, np.int64)
     for level in range(flow.levels):
-        total += getattr(flow.book, f"{side}_size_lots")[:, level]
+        total += flow.lots(side, level)
     return _where(flow, np.full(flow.size, flow.levels > 0), total)
 
 
@@ -161,7 +161,7 @@ def depth(flow: Flow, kinds: Sequence[int], side: str) -> Observations:
 def limit_level(flow: Flow, side: str) -> Observations:
     """Level, from 1, on which a new order rests in the book after it; up to 10."""
     rows = np.flatnonzero(_chosen(flow, (LIMIT,), side))
-    level = _level(flow, rows, rows, side)
+    level = _level(flow, rows, 0, side)
     return _at(rows[level > 0], level[level > 0])
 
 
@@ -169,7 +169,7 @@ def cancel_level(flow: Flow, side: str) -> Observations:
     """Level, from 1, of the order that a message reduces or cancels, in the book before it."""
     rows = np.flatnonzero(_chosen(flow, CANCELS, side))
     rows = rows[rows > 0]
-    level = _level(flow, rows, rows - 1, side)
+    level = _level(flow, rows, 1, side)
     return _at(rows[level > 0], level[level > 0], before=1)
 
 
@@ -195,7 +195,8 @@ def volume_a_minute(flow: Flow) -> Observations:
 
 def order_flow_imbalance(flow: Flow) -> Observations:
     """Mean over 100 messages of what each adds to the touch in the bids' favour [lots]."""
-    return _at(np.arange(OFI_EVENTS, flow.size), _ofi(flow), before=OFI_EVENTS)
+    rows = np.arange(OFI_EVENTS, flow.size if flow.levels else 0)
+    return _at(rows, _ofi(flow)[: len(rows)], before=OFI_EVENTS)
 
 
 def imbalance_before_move(flow: Flow, direction: int) -> Observations:
@@ -262,15 +263,13 @@ def _chosen(flow: Flow, kinds: Sequence[int], side: str) -> Bools:
     return chosen
 
 
-def _level(flow: Flow, rows: Ints, books: Ints, side: str) -> Ints:
-    """Level of each message's price in a snapshot, 0 where it is on none."""
+def _level(flow: Flow, rows: Ints, before: int, side: str) -> Ints:
+    """Level of each message's price in the book ``before`` messages earlier, 0 where on none."""
     level = np.zeros(len(rows), np.int64)
     price = flow.price_ticks[rows]
     for number in range(flow.levels):
-        there = getattr(flow.book, f"{side}_size_lots")[books, number] > 0
-        level[(getattr(flow.book, f"{side}_price_ticks")[books, number] == price) & there] = (
-            number + 1
-        )
+        there = flow.lots(side, number)[rows - before] > 0
+        level[there & (flow.price(side, number)[rows - before] == price)] = number + 1
     return level
 
 
@@ -279,7 +278,7 @@ def _ofi(flow: Flow) -> Floats:
     contribution = np.zeros(max(flow.size - 1, 0), np.int64)
     for side, sign, empty in (("bid", 1, -(2**62)), ("ask", -1, 2**62)):
         lots = flow.lots(side)
-        key = sign * np.where(lots > 0, flow.touch_ticks(side), empty)  # larger: better
+        key = sign * np.where(lots > 0, flow.price(side), empty)  # larger: better
         rises, falls = key[1:] >= key[:-1], key[1:] <= key[:-1]
         contribution += sign * (rises * lots[1:] - falls * lots[:-1])
     upto = np.append(0, np.cumsum(contribution))
@@ -345,7 +344,7 @@ SCORES: tuple[Score, ...] = (
         for side in _SIDES
     ),
     Score("vol_per_min", "lots a minute", _FD, volume_a_minute, "executions of visible orders"),
-    Score("ofi", "lots", _FD, order_flow_imbalance, f"more than {OFI_EVENTS} messages"),
+    Score("ofi", "lots", _FD, order_flow_imbalance, f"more than {OFI_EVENTS} messages and a book"),
     *(
         Score(
             f"ofi_{word}",

@@ -56,7 +56,7 @@ def touch_events(flow: Flow) -> TouchEvents:
     at_touch: Bools = np.zeros(flow.size - 1, bool)
     moved: Bools = np.zeros(flow.size - 1, bool)
     for side, sign in (("bid", 1), ("ask", -1)):
-        best = flow.touch_ticks(side)
+        best = flow.price(side)
         own, price = flow.side[after] == sign, flow.price_ticks[after]
         at_touch |= own & ((price == best[before]) | (price == best[after]))
         moved |= best[before] != best[after]
