@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from marketsim.codes import OrderKind
 from marketsim.data.lobster_expand import expand
+from marketsim.data.lobster_quick import expand_plain
 from marketsim.errors import DataError
 from marketsim.report import session
 from marketsim.tape import Tape
@@ -137,7 +138,7 @@ def flow_of(tape: Tape, name: str = "tape") -> Flow:
     DataError
         Fewer than two messages are left.
     """
-    orders, book = (tape.orders, tape.book) if in_lobster_words(tape) else expand(tape)
+    orders, book = (tape.orders, tape.book) if in_lobster_words(tape) else _expanded(tape)
     start_ns, end_ns = session(tape)
     times = orders["time_ns"]
     inside = (times >= start_ns) & (times < max(end_ns, start_ns + 1))
@@ -155,6 +156,11 @@ def flow_of(tape: Tape, name: str = "tape") -> Flow:
         for key in ("time_ns", "kind", "order_id", "side", "price_ticks", "size_lots")
     }
     return Flow(**columns, book=book, book_row=rows, start_ns=start_ns, end_ns=end_ns)
+
+
+def _expanded(tape: Tape) -> tuple[Table, BookTable]:
+    quick = expand_plain(tape)
+    return expand(tape) if quick is None else quick
 
 
 def in_lobster_words(tape: Tape) -> bool:
