@@ -1,5 +1,7 @@
 """Responses of the mid-price against a loop, and on a market whose responses are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def test_lags_are_those_of_the_paper() -> None:
 def test_response_is_what_the_loop_says(flow: Flow) -> None:
     events = naive_events(flow)
     mean, ends, number = response(touch_events(flow), np.random.default_rng(0), 50)
-    assert len(events) > 500
+    assert len(events) > 300
     for i, kind in enumerate(KINDS):
         for j, lag in enumerate(LAGS.tolist()):
             changes = [
@@ -84,9 +86,8 @@ def test_signs_and_kinds_of_six_messages() -> None:
 
 
 def test_a_kind_that_does_not_occur_has_a_reason(flow: Flow) -> None:
-    no_cancels = flow.part(0, flow.size)
-    no_cancels.kind[:] = np.where(flow.kind == OrderKind.CANCEL, OrderKind.LIMIT, flow.kind)
-    rows = response_rows(no_cancels, flow, np.random.default_rng(0), 10)
+    kind = np.where(flow.kind == OrderKind.CANCEL, OrderKind.LIMIT, flow.kind).astype(np.int64)
+    rows = response_rows(replace(flow, kind=kind), flow, np.random.default_rng(0), 10)
     cancels = [row for row in rows if row["event"] == "CA_1"]
     assert len(rows) == len(KINDS) * len(LAGS)
     assert all(row["generated_ticks"] is None for row in cancels)

@@ -1,5 +1,20 @@
 """LOB-Bench of a generated tape against a real one: scores, floors, horizon, responses.
 
+Where the paper leaves something open, this was chosen:
+
+- Bins are Freedman-Diaconis on the pooled observations; single values for spread and levels; the
+  deciles of each group for the conditional scores, whose groups are single spreads, hours of the
+  day, and deciles of the volatility. Bins and z-scores stay the same in bootstraps.
+- The paper scores many short sequences; here each tape is one long one. What the paper computes a
+  sequence, the volatility, is computed a block of 500 messages. Divergence by horizon is by block
+  of the one generated tape, so that time of day and horizon cannot be told apart.
+- Depths are distances from the mid-price after the message, levels of cancels are those before it.
+  A side is the order's own. Executions of hidden orders, crosses and halts are left out.
+- In conditional scores a group that one tape never visits counts as an L1 distance of 1, except
+  hours of the day; the Wasserstein distance passes over it.
+- Percentile intervals of a positive distance lie above it where it is small; they are widened to
+  hold it.
+
 References
 ----------
 Nagy, Frey, Li, Sarkar, Vyetrenko, Zohren, Calinescu & Foerster (2025), LOB-Bench: Benchmarking
