@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from marketsim.metrics.flow import Floats
 from marketsim.metrics.lob_bench import LobBench
 from marketsim.metrics.response import KINDS
-from marketsim.plot_style import AGENT_COLOURS, BAND, BARS, FAINT, INK, finish, note, say
+from marketsim.plot_style import AGENT_COLOURS, BAND, BARS, FAINT, INK, finish, grouped, note, say
 
 GENERATED, REAL = AGENT_COLOURS[0], AGENT_COLOURS[1]
 _MEASURES = {"l1": "Half-L1 distance of histograms", "wasserstein": "Wasserstein-1 distance"}
@@ -32,7 +33,7 @@ def plot_scores(bench: LobBench) -> Figure:
 
     Lower is better; a dot within the grey band is as close to the real tape as its own windows
     are. A Wasserstein distance beyond three times the others' upper quartile leaves the axis, and
-    its value is written there.
+    its value is written there; a band that reaches the axis' end goes on beyond it.
     """
     figure = Figure(figsize=(10, 8.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
@@ -162,7 +163,8 @@ def plot_horizon(bench: LobBench) -> Figure:
         if len(floors):
             axis.axhline(floors.mean(), color=REAL, linestyle="--", linewidth=1.2, label="floor")
         finish(axis, f"{title}, over scores", "Distance")
-        axis.set_ylim(0, None)
+        axis.set_ylim(0, 1.12 * axis.get_ylim()[1])
+        axis.xaxis.set_major_formatter(FuncFormatter(grouped))
         axis.set_xlabel("Messages since the generated tape began", fontsize=8.5, color=INK)
     axes[0].legend(frameon=False, fontsize=8, ncols=2)
     note(axes[1], f"blocks of {ends[0]:,} messages")
