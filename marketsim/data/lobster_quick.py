@@ -19,7 +19,8 @@ Int = NDArray[np.int64]
 
 LIMIT, MARKET = int(OrderKind.LIMIT), int(OrderKind.MARKET)
 EXECUTION = int(OrderKind.EXECUTION)
-_PLAIN = (LIMIT, MARKET, int(OrderKind.CANCEL), int(OrderKind.REDUCE))
+REDUCE, CANCEL = int(OrderKind.REDUCE), int(OrderKind.CANCEL)
+_PLAIN = (LIMIT, MARKET, CANCEL, REDUCE)
 
 
 def expand_plain(tape: Tape) -> tuple[Table, BookTable] | None:
@@ -49,6 +50,7 @@ def expand_plain(tape: Tape) -> tuple[Table, BookTable] | None:
     given = _row_ends(of_delta, deltas["sequence"], deltas["size_lots"])
     if not all(np.array_equal(a, b) for a, b in zip(said, given, strict=True)):
         return None
+    messages["kind"] = _whole_reductions(messages)
     orders = Table("orders", {name: messages[name] for name in messages if name != "row"})
     changes = {
         "sequence": np.arange(-opening.size, orders.size).clip(-1),
@@ -88,6 +90,15 @@ def _messages(tape: Tape) -> dict[str, Any] | None:
         "price_subticks": (trades["price_subticks"], np.zeros(len(own), np.int64)),
     }
     return {name: np.concatenate(parts)[order] for name, parts in columns.items()}
+
+
+def _whole_reductions(messages: dict[str, Any]) -> Int:
+    """Kinds, in which a reduction that leaves nothing of an order is a cancellation."""
+    kind: Int = messages["kind"]
+    order = np.unique(messages["order_id"], return_inverse=True)[1]
+    size = messages["size_lots"].astype(np.int64)
+    left = _running(order, np.where(kind == LIMIT, size, -size))
+    return np.where((kind == REDUCE) & (left == 0), CANCEL, kind)
 
 
 def _changes(level: Int, size: Int) -> Int:
