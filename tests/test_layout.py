@@ -25,6 +25,7 @@ ON_TOP = {
     "console",
     "experiment",
     "intraday",
+    "metrics",
     "plot_agents",
     "plot_style",
     "plots",

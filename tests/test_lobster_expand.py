@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from marketsim.codes import Flag, OrderKind, Outcome, SelfTrade
 from marketsim.data.lobster_expand import expand
+from marketsim.data.lobster_quick import expand_plain
 from marketsim.data.reveals import find_reveals
 from marketsim.naive import NaiveBook
 from marketsim.tape import BookTable, Table, Tape
@@ -188,3 +189,67 @@ def test_random_simulations_expand_to_messages_that_explain_the_book(requests: l
                 OrderKind.LIMIT, order_id, side, price, size, hidden, flags=flag | mode, agent=agent
             )
     assert_expansion(run)
+    assert_quick_is_equal(run.tape())
+
+
+def assert_quick_is_equal(tape: Tape) -> bool:
+    """Whether the tape was plain enough; if so, every column must be that of ``expand``."""
+    found = expand_plain(tape)
+    if found is None:
+        return False
+    for quick, slow in zip(found, expand(tape), strict=True):
+        columns = [x if isinstance(x, Table) else x.columns() for x in (quick, slow)]
+        for name in columns[1]:
+            assert np.array_equal(columns[0][name], columns[1][name]), name
+    return True
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["limit", "limit", "market", "ioc", "cancel", "reduce"]),
+            st.sampled_from([-1, 1]),
+            st.integers(-4, 4),
+            st.integers(1, 20),
+            st.integers(1, 40),
+        ),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(0, 60),
+)
+def test_plain_simulations_are_expanded_quickly(requests: list[Row], cut: int) -> None:
+    run = Recorder()
+    for order_id, (what, side, away, size, target) in enumerate(requests, 1):
+        price = 1000 - side + away
+        if what in ("cancel", "reduce"):
+            entry = [row for row in run.orders if row[3] == target and row[2] == OrderKind.LIMIT]
+            if entry:
+                run.add(OrderKind[what.upper()], target, entry[0][5], entry[0][6], 1)
+        elif what in ("market", "ioc"):
+            flag = Flag.MARKET if what == "market" else Flag.IOC
+            run.add(OrderKind.MARKET, order_id, side, price, size, flags=flag)
+        else:
+            run.add(OrderKind.LIMIT, order_id, side, price, size)
+    tape = run.tape()
+    assert assert_quick_is_equal(tape)
+    part = tape.between(10 * cut, 10_000)
+    if len(part):
+        assert_quick_is_equal(part)
+
+
+def test_a_tape_that_its_messages_do_not_explain_is_left_to_the_slow_way() -> None:
+    run = Recorder()
+    run.add(OrderKind.LIMIT, 1, 1, 999, 5)
+    run.add(OrderKind.LIMIT, 2, -1, 1001, 5)
+    run.add(OrderKind.LIMIT, 3, 1, 1001, 8)
+    tape = run.tape()
+    assert assert_quick_is_equal(tape)
+    assert tape.deltas is not None
+    wrong = {name: np.array(column) for name, column in tape.deltas.items()}
+    wrong["size_lots"][0] = 4
+    assert expand_plain(Tape(tape.orders, tape.trades, tape.meta, deltas=wrong)) is None
+    missing = {name: column[1:] for name, column in tape.deltas.items()}
+    assert expand_plain(Tape(tape.orders, tape.trades, tape.meta, deltas=missing)) is None
+    assert expand_plain(Tape(tape.orders, tape.trades, tape.meta)) is None

@@ -1,0 +1,1 @@
+"""Measures of realism: how much one tape resembles another."""
