@@ -44,6 +44,11 @@ def impact_figure(result: "ImpactResult") -> Figure:
                     )  # fmt: skip
             label = "mean" if len(sizes) == 1 else size
             axis.plot(hours, own[f"difference_{unit}"], color=colour, linewidth=1.3, label=label)
+            if len(sizes) == 1 and len(summary["seeds"]) > 2:
+                axis.plot(
+                    hours, own[f"median_{unit}"], color=INK, linewidth=1, linestyle=(0, (2, 1.5)),
+                    label="median",
+                )  # fmt: skip
         axis.axhline(0, color=INK, linewidth=0.7)
     seeds = len(summary["seeds"])
     title = f"{summary['agent']} in {summary['config']}, {seeds} seed{'s' if seeds > 1 else ''}"
@@ -171,7 +176,7 @@ def treatment_figure(result: "TreatmentResult") -> Figure:
                 markersize=4.5, capsize=2.5, linewidth=1.2, label=label,
             )  # fmt: skip
     axis.axvline(0, color=INK, linewidth=0.8)
-    axis.set_yticks(places, [MEASURES[row["measure"]].partition(" [")[0] for row in rows])
+    axis.set_yticks(places, [MEASURES[row["measure"]] for row in rows])
     axis.tick_params(labelsize=8.5, colors="#555555")
     axis.set_xlabel("Treated less control [% of the control], 95 % interval", fontsize=8.5)
     seeds = len(result.summary["seeds"])

@@ -127,7 +127,13 @@ def _notes(rows: Sequence[tuple[str, str]]) -> str:
 
 def sweep_grid(table: "pd.DataFrame", keys: Sequence[str]) -> Grid:
     """Means over seeds of the main measures of each point of a grid."""
-    shown = ("spread_ticks", "touch_lots", "volatility_bps", "volume_lots", "inefficiency_5")
+    shown = {
+        "spread_ticks": "spread",
+        "touch_lots": "touch",
+        "volatility_bps": "volatility",
+        "volume_lots": "volume",
+        "inefficiency_5": "|VR − 1|",
+    }
     lines = []
     for _, part in table.groupby(list(keys), sort=False, dropna=False):
         fine = part[part["status"] == "ok"]
@@ -138,8 +144,11 @@ def sweep_grid(table: "pd.DataFrame", keys: Sequence[str]) -> Grid:
         point = [str(part[key].iloc[0]) for key in keys]
         failed = int((part["status"] == "failed").sum())
         lines.append((*point, str(len(part)), str(failed), *means))
-    caption = "means over the seeds that did not fail"
-    headings = (*keys, "runs", "failed", *(name.replace("_", " ") for name in shown))
+    caption = (
+        "means over the seeds that did not fail; spread [ticks], touch [lots], volatility"
+        " [bps/√min], volume [lots], |variance ratio − 1| at 5 min"
+    )
+    headings = (*keys, "runs", "failed", *shown.values())
     return Grid("Sweep", headings, tuple(lines), caption)
 
 

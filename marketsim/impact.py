@@ -41,7 +41,7 @@ class ImpactResult:
         trade: positive for a buyer who raises the price and for a seller who lowers it.
     path : DataFrame
         A row for each size and instant of the grid: ``time_ns``, ``difference_ticks`` (mean
-        mid-price with the agent less that without), ``low_ticks``, ``high_ticks`` (95 % at this
+        mid-price with the agent less that without), ``median_ticks``, ``low_ticks``, ``high_ticks`` (95 % at this
         instant), ``all_low_ticks``, ``all_high_ticks`` (95 % at all instants at once), and the same
         in basis points of the control's mid.
     pairs : DataFrame, a row for each seed and size.
@@ -208,6 +208,7 @@ def _path_frame(name: str, grid: Any, paths: Floats, mids: Floats) -> "pd.DataFr
     for unit, values in (("ticks", paths), ("bps", scaled)):
         found: Band = band(values)
         columns[f"difference_{unit}"] = found.mean
+        columns[f"median_{unit}"] = np.median(values, axis=0)
         if found.low is None:
             continue  # one seed has no band: no column rather than one of NaN
         columns[f"low_{unit}"], columns[f"high_{unit}"] = found.low, found.high
@@ -230,7 +231,9 @@ def _exponents(
         whole = np.isfinite(tables).all(axis=(0, 1))
         size, cost = (table[:, whole] for table in tables)
         law = fit_power_law(size, cost).to_dict()
-        left_out = [name for name, kept in zip(names, whole.tolist(), strict=True) if not kept]
+        left_out = [
+            name for name, kept in zip(names, np.atleast_1d(whole), strict=True) if not kept
+        ]
         if left_out:
             words = f"without {', '.join(left_out)}, where a seed has no impact"
             law["note"] = "; ".join(filter(None, (law["note"], words)))

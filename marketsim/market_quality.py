@@ -10,17 +10,17 @@ from marketsim.tape import Tape
 #: Minutes of the longer returns of variance ratios.
 PERIODS = (2, 5, 10)
 
-#: Measures and their units, as in tables and pictures.
+#: Measures and their units, as in tables and pictures. Depth is that of one side, mean of both.
 MEASURES: dict[str, str] = {
     "spread_ticks": "spread [ticks]",
     "spread_bps": "spread [bps]",
-    "touch_lots": "depth at the touch [lots a side]",
-    "depth_lots": "depth, all levels of the tape [lots a side]",
+    "touch_lots": "depth at the touch [lots]",
+    "depth_lots": "depth, all levels [lots]",
     "volatility_bps": "volatility [bps/√min]",
     "volume_lots": "volume [lots]",
     "trades": "trades",
     "orders": "orders",
-    "two_sided_share": "share of time with two sides",
+    "two_sided_share": "two-sided [share of time]",
     **{f"variance_ratio_{q}": f"variance ratio, {q} min" for q in PERIODS},
     **{f"inefficiency_{q}": f"|variance ratio − 1|, {q} min" for q in PERIODS},
 }
