@@ -17,58 +17,65 @@ if TYPE_CHECKING:
     from marketsim.impact import ImpactResult
     from marketsim.treatment import TreatmentResult
 
-#: Sizes that have a band of their own; of more, the means only.
-_MOST_BANDS = 3
+#: Sizes that have a panel of their own.
+_MOST_PANELS = 8
 
 
 def impact_figure(result: "ImpactResult") -> Figure:
-    """Mean difference of mid-prices through the day in ticks and in basis points, with bands."""
-    figure = Figure(figsize=(8, 6.4), dpi=150, layout="constrained")
-    summary, path = result.summary, result.path
-    sizes = list(dict.fromkeys(path["size"]))
-    panels = figure.subplots(2, 1, sharex=True)
-    for axis, unit in zip(panels, ("ticks", "bps"), strict=True):
-        for colour, size in zip(_colours(len(sizes)), sizes, strict=True):
-            own = path[path["size"] == size]
-            hours = own["time_ns"].to_numpy(np.float64)
-            if f"low_{unit}" in own:
-                if len(sizes) == 1:
-                    axis.fill_between(
-                        hours, own[f"all_low_{unit}"], own[f"all_high_{unit}"], color=colour,
-                        alpha=0.12, linewidth=0, label="95 %, all instants at once",
-                    )  # fmt: skip
-                if len(sizes) <= _MOST_BANDS or size == sizes[-1]:
-                    axis.fill_between(
-                        hours, own[f"low_{unit}"], own[f"high_{unit}"], color=colour, alpha=0.25,
-                        linewidth=0, label="95 %, each instant" if len(sizes) == 1 else None,
-                    )  # fmt: skip
-            label = "mean" if len(sizes) == 1 else size
-            axis.plot(hours, own[f"difference_{unit}"], color=colour, linewidth=1.3, label=label)
-            if len(sizes) == 1 and len(summary["seeds"]) > 2:
-                axis.plot(
-                    hours, own[f"median_{unit}"], color=INK, linewidth=1, linestyle=(0, (2, 1.5)),
-                    label="median",
-                )  # fmt: skip
-        axis.axhline(0, color=INK, linewidth=0.7)
-    seeds = len(summary["seeds"])
-    title = f"{summary['agent']} in {summary['config']}, {seeds} seed{'s' if seeds > 1 else ''}"
-    finish(panels[0], title, "Mid-price, with less without [ticks]", legend=True)
-    finish(panels[1], "", "[bps of the mid-price without]")
-    _trading_time(panels, result)
+    """Mean difference of mid-prices through the day with bands.
+
+    Of one size in ticks and in basis points; of several sizes in basis points, a panel each.
+    """
+    path = result.path
+    sizes = list(dict.fromkeys(path["size"]))[:_MOST_PANELS]
+    alone = len(sizes) == 1
+    wanted = [(sizes[0], "ticks"), (sizes[0], "bps")] if alone else [(s, "bps") for s in sizes]
+    height = 3.1 if len(wanted) < 3 else 1.9
+    figure = Figure(figsize=(8, 0.4 + height * len(wanted)), dpi=150, layout="constrained")
+    panels = figure.subplots(len(wanted), 1, sharex=True)
+    for colour, axis, (size, unit) in zip(_colours(len(wanted)), panels, wanted, strict=True):
+        _draw_path(axis, path[path["size"] == size], unit, AGENT_COLOURS[0] if alone else colour)
+        _trading_time(axis, result.pairs[result.pairs["size"] == size])
+        label = {"ticks": "Mid-price, with less without [ticks]", "bps": "[bps of the mid-price]"}
+        finish(axis, "" if alone else size, label[unit])
+    seeds = len(result.summary["seeds"])
+    title = f"{result.summary['agent']} in {result.summary['config']}, {_plural(seeds)}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5, weight="bold")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="upper right", ncols=4, frameon=False,
+        fontsize=8,
+    )  # fmt: skip
     times = path["time_ns"]
-    set_time_axis(panels[1], int(times.min()), int(times.max()))
+    set_time_axis(panels[-1], int(times.min()), int(times.max()))
     return figure
 
 
-def _trading_time(panels: Any, result: "ImpactResult") -> None:
-    """Shade from the agent's decision to its last trade, the mean over seeds and sizes."""
-    traded = result.pairs.dropna(subset=["end_ns"])
+def _draw_path(axis: Axes, own: Any, unit: str, colour: str) -> None:
+    """Mean, median and bands of one size."""
+    times = own["time_ns"].to_numpy(np.float64)
+    if f"low_{unit}" in own:
+        for low, high, alpha, words in (
+            ("all_low", "all_high", 0.12, "95 %, all instants at once"),
+            ("low", "high", 0.28, "95 %, each instant"),
+        ):
+            ends = own[f"{low}_{unit}"], own[f"{high}_{unit}"]
+            axis.fill_between(times, *ends, color=colour, alpha=alpha, linewidth=0, label=words)
+        axis.plot(
+            times, own[f"median_{unit}"], color=INK, linewidth=1, linestyle=(0, (2, 1.5)),
+            label="median",
+        )  # fmt: skip
+    axis.plot(times, own[f"difference_{unit}"], color=colour, linewidth=1.3, label="mean")
+    axis.axhline(0, color=INK, linewidth=0.7)
+
+
+def _trading_time(axis: Axes, pairs: Any) -> None:
+    """Shade from the agent's decision to its last trade, the latest of all seeds."""
+    traded = pairs.dropna(subset=["end_ns"])
     if not len(traded):
         return
-    start_ns, end_ns = float(traded["start_ns"].mean()), float(traded["end_ns"].max())
-    for axis in panels:
-        axis.axvspan(start_ns, end_ns, color=FAINT, alpha=0.08, linewidth=0)
-    panels[0].annotate(
+    start_ns, end_ns = float(traded["start_ns"].min()), float(traded["end_ns"].max())
+    axis.axvspan(start_ns, end_ns, color=FAINT, alpha=0.08, linewidth=0)
+    axis.annotate(
         "the agent trades", (start_ns, 1), xycoords=("data", "axes fraction"), xytext=(4, -11),
         textcoords="offset points", fontsize=7.5, color="#555555",
     )  # fmt: skip
@@ -86,8 +93,11 @@ def size_figure(result: "ImpactResult") -> Figure:
         "at_end_bps": "just after its last trade",
         "paired_shortfall_bps": "shortfall against the control",
     }
-    for colour, (measure, law) in zip(AGENT_COLOURS, result.exponents.items(), strict=False):
-        shown |= _draw_law(axis, result, x, measure, law, colour, words[measure])
+    for number, (measure, law) in enumerate(result.exponents.items()):
+        beside = x * (0.96 + 0.04 * number)  # intervals do not hide one another
+        shown |= _draw_law(
+            axis, result, beside, measure, law, AGENT_COLOURS[number], words[measure]
+        )
     if not shown:
         say(axis, "no size has a positive impact")
         return figure
@@ -179,9 +189,9 @@ def treatment_figure(result: "TreatmentResult") -> Figure:
     axis.set_yticks(places, [MEASURES[row["measure"]] for row in rows])
     axis.tick_params(labelsize=8.5, colors="#555555")
     axis.set_xlabel("Treated less control [% of the control], 95 % interval", fontsize=8.5)
-    seeds = len(result.summary["seeds"])
+    seeds = _plural(len(result.summary["seeds"]))
     axis.set_title(
-        f"{treat} in {result.summary['config']}, {seeds} seed{'s' if seeds > 1 else ''}",
+        f"{treat} in {result.summary['config']}, {seeds}",
         loc="left", fontsize=9.5, weight="bold",
     )  # fmt: skip
     axis.spines[["top", "right", "left"]].set_visible(False)
@@ -205,6 +215,10 @@ def save_figure(figure: Figure, path: Path) -> None:
         os.replace(beside, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _plural(seeds: int) -> str:
+    return f"{seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def _colours(n: int) -> list[str]:

@@ -118,6 +118,8 @@ def _seeds(summary: Mapping[str, Any]) -> str:
 
 def _notes(rows: Sequence[tuple[str, str]]) -> str:
     """What is to be said of rows, each note once with the rows that it is of."""
+    if len({note for _, note in rows}) == 1:
+        return rows[0][1] and f"all measures: {rows[0][1]}"
     said: dict[str, list[str]] = {}
     for name, note in rows:
         if note:

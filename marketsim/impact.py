@@ -41,9 +41,10 @@ class ImpactResult:
         trade: positive for a buyer who raises the price and for a seller who lowers it.
     path : DataFrame
         A row for each size and instant of the grid: ``time_ns``, ``difference_ticks`` (mean
-        mid-price with the agent less that without), ``median_ticks``, ``low_ticks``, ``high_ticks`` (95 % at this
-        instant), ``all_low_ticks``, ``all_high_ticks`` (95 % at all instants at once), and the same
-        in basis points of the control's mid.
+        mid-price with the agent less that without), ``median_ticks``, ``low_ticks``,
+        ``high_ticks`` (95 % at this instant), ``all_low_ticks``, ``all_high_ticks`` (95 % at all
+        instants at once), and the same in basis points of the control's mid. There are no columns
+        of bands where there is one seed, or all are the same.
     pairs : DataFrame, a row for each seed and size.
     exponents : dict of measure -> exponent, low, high, scale, note; empty without ``sizes``.
     summary : dict of JSON values, with all of these but ``path`` and ``pairs``.
@@ -96,7 +97,10 @@ def impact_result(
     grid, paths, mids = _paths(outcomes, len(names))
     same = len(seeds) > 1 and not np.ptp(paths, axis=1).any() and not np.ptp(mids, axis=0).any()
     path = pd.concat(
-        [_path_frame(name, grid, paths[number], mids) for number, name in enumerate(names)],
+        [
+            _path_frame(name, grid, *(p[:1] if same else p for p in (paths[number], mids)))
+            for number, name in enumerate(names)
+        ],
         ignore_index=True,
     )
     rows = [row for name in names for row in _rows(name, [p for p in pairs if p["size"] == name])]
@@ -231,9 +235,7 @@ def _exponents(
         whole = np.isfinite(tables).all(axis=(0, 1))
         size, cost = (table[:, whole] for table in tables)
         law = fit_power_law(size, cost).to_dict()
-        left_out = [
-            name for name, kept in zip(names, np.atleast_1d(whole), strict=True) if not kept
-        ]
+        left_out = [names[number] for number in np.flatnonzero(~whole)]
         if left_out:
             words = f"without {', '.join(left_out)}, where a seed has no impact"
             law["note"] = "; ".join(filter(None, (law["note"], words)))
