@@ -94,10 +94,7 @@ def size_figure(result: "ImpactResult") -> Figure:
         "paired_shortfall_bps": "shortfall against the control",
     }
     for number, (measure, law) in enumerate(result.exponents.items()):
-        beside = x * (0.96 + 0.04 * number)  # intervals do not hide one another
-        shown |= _draw_law(
-            axis, result, beside, measure, law, AGENT_COLOURS[number], words[measure]
-        )
+        shown |= _draw_law(axis, result, x, measure, law, number, words[measure])
     if not shown:
         say(axis, "no size has a positive impact")
         return figure
@@ -126,7 +123,7 @@ def _draw_law(
     x: Any,
     measure: str,
     law: Mapping[str, Any],
-    colour: str,
+    number: int,
     words: str,
 ) -> bool:
     """One measure's points, intervals and line; whether there is any that logarithms can show."""
@@ -135,7 +132,7 @@ def _draw_law(
              and own.loc[s, "mean"] > 0]  # fmt: skip
     if not sizes:
         return False
-    at = np.array([x[size] for size in sizes])
+    at, colour = np.array([x[size] for size in sizes]), AGENT_COLOURS[number]
     mean = np.array([own.loc[size, "mean"] for size in sizes], np.float64)
     low, high = (
         np.array([own.loc[size, end] for size in sizes], np.float64) for end in ("low", "high")
@@ -150,8 +147,9 @@ def _draw_law(
             label += f" ({law['low']:.2f} to {law['high']:.2f})"
         ends = np.array([at.min(), at.max()])
         axis.plot(ends, law["scale"] * ends ** law["exponent"], color=colour, linewidth=1)
+    beside = at * (0.96 + 0.04 * number)  # intervals do not hide one another
     axis.errorbar(
-        at, mean, yerr=(below, above), fmt="o", color=colour, markersize=4, capsize=2.5,
+        beside, mean, yerr=(below, above), fmt="o", color=colour, markersize=4, capsize=2.5,
         linewidth=1, label=label,
     )  # fmt: skip
     return True

@@ -235,7 +235,7 @@ def _exponents(
         whole = np.isfinite(tables).all(axis=(0, 1))
         size, cost = (table[:, whole] for table in tables)
         law = fit_power_law(size, cost).to_dict()
-        left_out = [names[number] for number in np.flatnonzero(~whole)]
+        left_out = [names[number] for number in np.flatnonzero(~whole).tolist()]
         if left_out:
             words = f"without {', '.join(left_out)}, where a seed has no impact"
             law["note"] = "; ".join(filter(None, (law["note"], words)))

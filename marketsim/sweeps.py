@@ -190,5 +190,7 @@ def _table(
 
 
 def _cell(value: Any) -> Any:
-    """A grid's value as a table holds it: lists and mappings as text."""
-    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
+    """A grid's value as a table holds it: nothing, lists and mappings as text."""
+    if value is None:
+        return "null"
+    return value if isinstance(value, bool | int | float | str) else repr(value)
