@@ -11,6 +11,7 @@ import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -126,6 +127,7 @@ def _ctrl_c_is_ours() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # when it first starts, it unblocks the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -143,6 +145,7 @@ def _stop(crew: Sequence[_Worker]) -> None:
 
 def _serve(pipe: Connection, work: Work) -> None:
     """What a worker process does: job after job until the pipe ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     from marketsim.simulation import warmup
 
     warmup()

@@ -40,16 +40,17 @@ class RunStore:
         wanted = json.loads(json.dumps(identity))
         try:
             found = self._read(folder / _MANIFEST)
-            if found is None and folder.is_dir() and any(folder.iterdir()):
+            if found is None and folder.is_dir() and _foreign(folder):
                 raise DataError(f"out {folder}: is not empty, and no experiment; choose another")
             if found is not None and found != wanted:
                 raise DataError(
                     f"out {folder}: holds another experiment ({_difference(found, wanted)});"
                     " choose another folder"
                 )
-            self._runs.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             if found is None:
                 write_text(folder / _MANIFEST, json.dumps(wanted, indent=1) + "\n")
+            self._runs.mkdir(exist_ok=True)
         except OSError as error:
             raise DataError(f"out {folder}: cannot be written: {error.strerror}") from error
 
@@ -82,6 +83,11 @@ class RunStore:
         failed = isinstance(outcome, Failure)
         row = {"key": key, "failure" if failed else "result": vars(outcome) if failed else outcome}
         write_text(self._runs / f"{key}.json", json.dumps(row, allow_nan=False) + "\n")
+
+
+def _foreign(folder: Path) -> bool:
+    """Whether a folder holds more than what a kill can leave before the manifest is in place."""
+    return any(not path.name.endswith(".tmp") for path in folder.iterdir())
 
 
 def write_text(path: Path, content: str) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLE = "table.parquet"
+#: What summaries say of agents that is no result.
+_NO_RESULTS = frozenset({"agent_id", "type"})
 
 
 def sweep(
@@ -54,7 +56,7 @@ def sweep(
         A row for each run in the order of the grid, then of the seeds, whoever did it and when: the
         grid's keys, ``seed``, ``status`` ("ok" or "failed"), ``error``, ``digest`` of the end
         state, the measures of :data:`marketsim.market_quality.MEASURES` of the first symbol,
-        numbers that agents say of themselves as ``agents.NAME.KEY``, and ``note``: why a measure is
+        what agents say of themselves as ``agents.NAME.KEY``, and ``note``: why a measure is
         missing.
 
     Raises
@@ -138,7 +140,7 @@ def _listed(key: str, values: Any) -> list[Any]:
 def run_row(job: Mapping[str, Any]) -> dict[str, Any]:
     """Run one market; what its row says of it."""
     from marketsim.arms import simulation_of
-    from marketsim.market_quality import market_quality
+    from marketsim.market_quality import MEASURES, market_quality
 
     simulation = simulation_of(job["config"], job["seed"])
     until_ns = job["until_ns"]
@@ -153,14 +155,15 @@ def run_row(job: Mapping[str, Any]) -> dict[str, Any]:
         end_ns = simulation.close_ns if until_ns is None else until_ns
         values, reasons = market_quality(run.tape.between(simulation.open_ns, end_ns))
     else:
-        values, reasons = {}, {"measures": "tape.enabled is false"}
+        values, reasons = {}, dict.fromkeys(MEASURES, "tape.enabled is false")
     row |= values
     for name, said in run.summary["agents"].items():
-        row |= {
-            f"agents.{name}.{key}": value
-            for key, value in said.items()
-            if isinstance(value, int | float) and key != "agent_id"
-        }
+        for key, value in said.items():
+            column = f"agents.{name}.{key}"
+            if key not in _NO_RESULTS and (value is None or isinstance(value, int | float | str)):
+                row[column] = value
+            if value is None:
+                reasons[column] = "the agent tells of none"
     row["note"] = "; ".join(f"{key}: {why}" for key, why in reasons.items())
     return row
 
@@ -186,6 +189,12 @@ def _table(
             note = outcome["note"]
         rows.append(row | {"note": note})
     columns = list(dict.fromkeys(key for row in rows for key in row if key != "note"))
+    for row in rows:
+        missing = [key for key in columns if key not in row and key not in row["note"]]
+        if missing and row["status"] == "ok":
+            row["note"] = "; ".join(
+                filter(None, (row["note"], f"not in this market: {', '.join(missing)}"))
+            )
     return pd.DataFrame(rows, columns=[*columns, "note"])
 
 

@@ -56,6 +56,14 @@ def test_participation_zero_leaves_every_row_of_the_tape() -> None:
         assert np.array_equal(alone.trades[column], beside.trades[column]), column
 
 
+def test_the_check_can_fail_an_agent_before_the_others_changes_their_draws() -> None:
+    config = load_config("rmsc04").to_dict()
+    config["agents"] = {"pov": {"type": "pov", "participation": 0}, **config["agents"]}
+    alone = ms.run("rmsc04", seed=3, until="10:00").tape
+    before = ms.run(config, seed=3, until="10:00").tape
+    assert not np.array_equal(alone.orders["price_ticks"], before.orders["price_ticks"])
+
+
 def test_a_buyer_raises_the_price_and_more_so_when_it_buys_more(swept: ImpactResult) -> None:
     little, much = (mean(swept, "while_trading_ticks", f"participation {p}") for p in (0.05, 0.25))
     assert little["mean"] > 0
@@ -167,6 +175,17 @@ def test_on_replay_impact_decays_to_nothing_and_the_report_says_what_it_can_show
     assert "low_ticks" not in result.path
 
 
+def test_a_replay_forks_too(day: Path) -> None:
+    entry = {"type": "pov", "participation": 0.2, "quantity": 300, "start": "09:45"}
+    config = {"name": "replay", "data": str(day), "agents": {"history": {"type": "replay"}}}
+    whole, forked = (
+        ms.ab(config, entry, seeds=1, settle="10min", fork_at=at) for at in (None, "09:45")
+    )
+    same = ["executed_lots", "average_price_ticks", "at_end_ticks", "permanent_ticks"]
+    assert whole.pairs["executed_lots"].iloc[0] == 300
+    pd.testing.assert_frame_equal(whole.pairs[same], forked.pairs[same])
+
+
 def test_an_agent_of_the_configuration_is_what_the_control_lacks(day: Path) -> None:
     result = ms.ab(
         "synthetic", "pov", seeds=1, overrides={"data": str(day)},
@@ -205,6 +224,16 @@ def test_an_interrupted_experiment_goes_on(tmp_path: Path) -> None:
     fresh = ms.ab("rmsc04", "pov", **given)
     pd.testing.assert_frame_equal(result.path, fresh.path)
     pd.testing.assert_frame_equal(result.pairs, fresh.pairs)
+
+
+@pytest.mark.slow
+def test_the_result_does_not_depend_on_processes() -> None:
+    given: dict[str, Any] = {"agent_set": {**POV, "participation": 0.1}, "seeds": 4, **SHORT}
+    here = ms.ab("rmsc04", "pov", **given)
+    there = ms.ab("rmsc04", "pov", executor="processes", workers=2, **given)
+    pd.testing.assert_frame_equal(here.path, there.path, check_exact=True)
+    pd.testing.assert_frame_equal(here.pairs, there.pairs, check_exact=True)
+    pd.testing.assert_frame_equal(here.table, there.table, check_exact=True)
 
 
 def test_a_coarser_tick_widens_the_spread(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``marketsim ab`` and ``marketsim sweep`` as a user meets them: folders, tables, one-line errors."""
+"""``marketsim ab`` and ``sweep`` as a user meets them: folders, tables, one-line errors."""
 
 import json
 import sys

@@ -66,7 +66,7 @@ def test_rows_are_runs_in_the_order_of_the_grid(table: pd.DataFrame) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_the_table_does_not_depend_on_processes(table: pd.DataFrame, workers: int) -> None:
     equal(ms.sweep("rmsc04", GRID, 2, workers=workers, **SHORT), table)
 
@@ -194,9 +194,9 @@ def test_a_parameter_that_the_run_refuses_is_a_row(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_process_that_dies_is_a_row_and_the_others_go_on(trouble: dict[str, Any]) -> None:
     grid = {"agents.trouble.mood": ["well", "dies", "exits", "raises", "well "]}
-    table = ms.sweep(trouble, grid, 2, workers=2, **SHORT)
-    assert table["status"].tolist() == ["ok"] * 2 + ["failed"] * 6 + ["ok"] * 2
-    assert table["error"].tolist()[2:6:2] == [
+    table = ms.sweep(trouble, grid, 1, workers=2, **SHORT)
+    assert table["status"].tolist() == ["ok", "failed", "failed", "failed", "ok"]
+    assert table["error"].tolist()[1:3] == [
         "WorkerDied: the process was ended by SIGKILL",
         "WorkerDied: the process ended with exit code 3",
     ]
@@ -206,6 +206,23 @@ def test_tables_hold_values_that_are_no_numbers() -> None:
     table = ms.sweep("rmsc04", {"latency": [{"model": "constant", "latency_ns": 5}, None]}, 1,
                      "serial", until="09:31")  # fmt: skip
     assert table["latency"].tolist() == ["{'model': 'constant', 'latency_ns': 5}", "null"]
+
+
+def test_no_cell_is_empty_without_a_word() -> None:
+    table = ms.sweep("demo", {"agents.pov": [None, {"type": "pov", "start": "09:40"}]}, 1,
+                     "serial", until="09:35")  # fmt: skip
+    for _, row in table.iterrows():
+        for column in table.columns:
+            assert pd.notna(row[column]) or column in row["note"], column
+    assert "not in this market: agents.pov.side" in table["note"].iloc[0]
+    assert "agents.pov.shortfall_bps: the agent tells of none" in table["note"].iloc[1]
+
+
+def test_a_folder_that_was_killed_at_birth_is_ours(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/experiment.json.17.tmp").write_text('{"half"')
+    RunStore(tmp_path / "out", {"a": 1})
+    assert json.loads((tmp_path / "out/experiment.json").read_text()) == {"a": 1}
 
 
 def test_a_result_that_is_no_json_is_not_committed(tmp_path: Path) -> None:
@@ -270,11 +287,12 @@ def test_a_script_without_its_guard_is_told_what_it_lacks(tmp_path: Path) -> Non
     assert "if __name__ == '__main__':" in done.stdout
 
 
-def command(folder: Path, *more: str) -> list[str]:
+def command(folder: Path) -> list[str]:
     return [
-        sys.executable, "-m", "marketsim.cli", "sweep", "rmsc04", "--grid", "agents.maker.count=1,2",
-        "--grid", "symbols.0.price_increment_ticks=1,5", "--seeds", "4", "--out", str(folder),
-        "--workers", "2", *more,
+        sys.executable, "-m", "marketsim.cli", "sweep", "rmsc04",
+        "--grid", "agents.maker.count=1,2", "--grid", "symbols.0.price_increment_ticks=1,5",
+        "--seeds", "4", "--out", str(folder),
+        "--workers", "2",
     ]  # fmt: skip
 
 
