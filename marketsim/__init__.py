@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from marketsim.configs import SimulationConfig as SimulationConfig
     from marketsim.configs import load_config as load_config
     from marketsim.data.lobster import read_lobster as read_lobster
+    from marketsim.experiment import ab as ab
     from marketsim.oracle import PricePath as PricePath
     from marketsim.simulation import Run as Run
     from marketsim.simulation import Simulation as Simulation
     from marketsim.simulation import replay as replay
     from marketsim.simulation import run as run
+    from marketsim.sweeps import sweep as sweep
     from marketsim.tape import Tape as Tape
 
 __version__ = "0.1.0"
@@ -34,12 +36,14 @@ _HOMES = {
     "Simulation": "marketsim.simulation",
     "SimulationConfig": "marketsim.configs",
     "Tape": "marketsim.tape",
+    "ab": "marketsim.experiment",
     "errors": "marketsim.errors",
     "load_config": "marketsim.configs",
     "read_lobster": "marketsim.data.lobster",
     "replay": "marketsim.simulation",
     "run": "marketsim.simulation",
     "run_batch": "marketsim.batch",
+    "sweep": "marketsim.sweeps",
 }
 
 __all__ = [
@@ -51,12 +55,14 @@ __all__ = [
     "Simulation",
     "SimulationConfig",
     "Tape",
+    "ab",
     "errors",
     "load_config",
     "read_lobster",
     "replay",
     "run",
     "run_batch",
+    "sweep",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``marketsim run``, ``data``, ``bench`` and ``warmup``.
+"""The command line: ``marketsim run``, ``ab``, ``sweep``, ``data``, ``bench`` and ``warmup``.
 
 Exit codes: 0; 2 for what the user can mend, with one line that says what; 130 after Ctrl-C, with a
 line that says what was written. Everything heavy is imported by the command that needs it.
@@ -12,13 +12,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 import marketsim
+from marketsim.cli_support import (
+    Interrupted,
+    fresh_folder,
+    look_here,
+    parse_pairs,
+    remove_if_empty,
+)
 from marketsim.clock import format_time, parse_time
-from marketsim.errors import ConfigError, DataError, MarketSimError
+from marketsim.errors import DataError, MarketSimError
+from marketsim.experiment_cli import ab, sweep
 
 if TYPE_CHECKING:
     from marketsim.tape import Tape
@@ -66,9 +74,8 @@ def run(
     from marketsim.configs import load_config
     from marketsim.simulation import run as simulate
 
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # `type: package.module:Class` next to the user
-    settings = load_config(config, overrides=_parse_overrides(overrides))
+    look_here()
+    settings = load_config(config, overrides=parse_pairs(overrides, "--set"))
     until_ns = None if until is None else parse_time(until, "--until")
     name = re.sub(r"[^\w.-]+", "-", settings.name)
     folder = _claim_folder(out, f"{name}-seed{seed}")
@@ -84,9 +91,9 @@ def run(
             write_report(result, folder)
             report_figure(result).savefig(folder / "report.png")
     except KeyboardInterrupt:
-        raise _Interrupted(_what_was_written(folder)) from None
+        raise Interrupted(_what_was_written(folder)) from None
     finally:
-        _remove_if_empty(folder)
+        remove_if_empty(folder)
     if quiet:
         print(folder)
     else:
@@ -169,10 +176,6 @@ def warmup() -> None:
     print(f"The engine is compiled ({time.perf_counter() - start:.1f} s).")
 
 
-class _Interrupted(Exception):
-    """Ctrl-C, with a sentence on what was written."""
-
-
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line, by default this process's; return its exit code."""
     if args is not None:
@@ -190,7 +193,14 @@ def _command(given: list[str]) -> int:
         return 0
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"run": run, "data": data, "bench": bench, "warmup": warmup},
+            {
+                "run": run,
+                "ab": ab,
+                "sweep": sweep,
+                "data": data,
+                "bench": bench,
+                "warmup": warmup,
+            },  # fmt: skip
             prog="marketsim",
             description=DESCRIPTION,
             args=given,
@@ -208,7 +218,7 @@ def _command(given: list[str]) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}")
-    except _Interrupted as interrupted:
+    except Interrupted as interrupted:
         print(f"marketsim: interrupted; {interrupted}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
@@ -220,16 +230,6 @@ def _command(given: list[str]) -> int:
 def _fail(message: str) -> int:
     print(f"marketsim: error: {' '.join(message.split())}", file=sys.stderr)
     return 2
-
-
-def _parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
-    overrides: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set must be KEY=VALUE, was {pair!r}")
-        overrides[key.strip()] = value
-    return overrides
 
 
 def _claim_folder(out: Path | None, name: str) -> Path:
@@ -245,22 +245,7 @@ def _claim_folder(out: Path | None, name: str) -> Path:
             raise DataError(f"--out {out}: holds a run already; choose another folder")
         out.mkdir(parents=True, exist_ok=True)
         return out
-    number = 1
-    while True:
-        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)  # fails when it exists, also if another run just made it
-        except FileExistsError:
-            if Path("runs").is_file():
-                raise
-            number += 1
-        else:
-            return folder
-
-
-def _remove_if_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+    return fresh_folder(name)
 
 
 def _what_was_written(folder: Path) -> str:

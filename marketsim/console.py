@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -103,6 +103,13 @@ def print_run(run: "Run") -> None:
     if rejects:
         words = ", ".join(f"{count:,} {reason}" for reason, count in rejects.items())
         console.print(f"Rejected: {words}")
+
+
+def print_grids(grids: Iterable[Grid]) -> None:
+    """Print tables."""
+    console = _console()
+    for grid in grids:
+        console.print(_table(grid))
 
 
 def print_tape(tape: "Tape") -> None:

@@ -16,6 +16,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 #: Modules of the core that tie the rooms together, and may import all of them.
 ON_TOP = {
+    "arms",
     "batch",
     "bench",
     "bench_engine",
@@ -24,7 +25,12 @@ ON_TOP = {
     "cli",
     "console",
     "experiment",
+    "experiment_cli",
+    "experiment_plots",
+    "experiment_tables",
+    "impact",
     "intraday",
+    "market_quality",
     "metrics",
     "plot_agents",
     "plot_style",
@@ -32,6 +38,8 @@ ON_TOP = {
     "report",
     "report_tables",
     "simulation",
+    "sweeps",
+    "treatment",
 }
 UPPER = ("marketsim.configs", "marketsim.envs") + tuple(f"marketsim.{name}" for name in ON_TOP)
 ROOMS = ("marketsim.agents", "marketsim.generators")

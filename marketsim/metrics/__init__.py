@@ -1,1 +1,1 @@
-"""Measures of realism: how much one tape resembles another."""
+"""Measures: how much one tape resembles another, and what an experiment shows."""
