@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from marketsim.configs import SimulationConfig as SimulationConfig
     from marketsim.configs import load_config as load_config
     from marketsim.data.lobster import read_lobster as read_lobster
+    from marketsim.evaluation import Report as Report
+    from marketsim.evaluation import evaluate as evaluate
     from marketsim.oracle import PricePath as PricePath
     from marketsim.simulation import Run as Run
     from marketsim.simulation import Simulation as Simulation
@@ -29,12 +31,14 @@ _HOMES = {
     "Agent": "marketsim.agent",
     "Batch": "marketsim.batch",
     "PricePath": "marketsim.oracle",
+    "Report": "marketsim.evaluation",
     "Run": "marketsim.simulation",
     "Side": "marketsim.codes",
     "Simulation": "marketsim.simulation",
     "SimulationConfig": "marketsim.configs",
     "Tape": "marketsim.tape",
     "errors": "marketsim.errors",
+    "evaluate": "marketsim.evaluation",
     "load_config": "marketsim.configs",
     "read_lobster": "marketsim.data.lobster",
     "replay": "marketsim.simulation",
@@ -46,12 +50,14 @@ __all__ = [
     "Agent",
     "Batch",
     "PricePath",
+    "Report",
     "Run",
     "Side",
     "Simulation",
     "SimulationConfig",
     "Tape",
     "errors",
+    "evaluate",
     "load_config",
     "read_lobster",
     "replay",

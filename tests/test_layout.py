@@ -19,10 +19,13 @@ ON_TOP = {
     "batch",
     "bench",
     "bench_engine",
+    "bench_evaluate",
     "bench_markets",
     "bench_process",
     "cli",
     "console",
+    "evaluation",
+    "evaluation_report",
     "experiment",
     "intraday",
     "plot_agents",
@@ -32,7 +35,9 @@ ON_TOP = {
     "report_tables",
     "simulation",
 }
-UPPER = ("marketsim.configs", "marketsim.envs") + tuple(f"marketsim.{name}" for name in ON_TOP)
+UPPER = ("marketsim.configs", "marketsim.envs", "marketsim.metrics") + tuple(
+    f"marketsim.{name}" for name in ON_TOP
+)
 ROOMS = ("marketsim.agents", "marketsim.generators")
 
 SOURCES = {
@@ -78,7 +83,7 @@ def forbidden(module: str) -> tuple[str, ...]:
         return (*UPPER, "marketsim.agents")
     if room == "configs":
         return tuple(f"marketsim.{name}" for name in ON_TOP) + ROOMS
-    if room in ON_TOP or room == "envs":
+    if room in ON_TOP or room in ("envs", "metrics"):
         return ()
     return (*UPPER, *ROOMS)
 

@@ -1,0 +1,1 @@
+"""Measures of a market beside a real one."""
