@@ -142,7 +142,7 @@ def evaluate(
     folder = _claim_folder(out, label)
     try:
         with console.steps("evaluate", quiet=quiet) as tell:
-            report = judge(*tapes, names, seed, tell)
+            report = judge(tapes[0], tapes[1], names, seed, tell)
         report.save(folder)
     except KeyboardInterrupt:
         raise _Interrupted("no report was written") from None

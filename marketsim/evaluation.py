@@ -1,13 +1,13 @@
 """``ms.evaluate``: a realism report of one tape against another, a table of sections.
 
-A section is a function ``(generated, real, seed, tell) -> Section``. To add one, add its name
-here: where it is, and what share of the time it takes.
+A section is a function ``(generated, real, *, tell) -> Section``, with ``seed`` where something in
+it is random. To add one, add it to :data:`SECTIONS`.
 """
 
 import importlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marketsim.checks import did_you_mean, integer
 from marketsim.clock import format_time
@@ -21,11 +21,19 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-#: Name -> where its function is, and how long it takes beside the others.
+
+class Entry(NamedTuple):
+    """A section: where its function is, how long it takes beside others, if it needs a seed."""
+
+    place: str
+    weight: float
+    random: bool
+
+
 SECTIONS = {
-    "stylized": ("marketsim.metrics.stylized:stylized", 2.0),
-    "predictive": ("marketsim.metrics.predictive:predictive", 40.0),
-    "coverage": ("marketsim.metrics.coverage:coverage", 3.0),
+    "stylized": Entry("marketsim.metrics.stylized:stylized", 2.0, False),
+    "predictive": Entry("marketsim.metrics.predictive:predictive", 40.0, True),
+    "coverage": Entry("marketsim.metrics.coverage:coverage", 3.0, False),
 }
 
 _NUMBERS = ("generated", "real", "distance", "floor", "ratio")
@@ -56,7 +64,7 @@ class Report:
         """
         import pandas as pd
 
-        rows = [asdict(row) for section in self.sections for row in section.rows]
+        rows = [row.to_dict() for section in self.sections for row in section.rows]
         columns = ("section", "measure", *_NUMBERS, "note")
         frame = pd.DataFrame({key: [row[key] for row in rows] for key in columns})
         return frame.astype({name: "Float64" for name in _NUMBERS})
@@ -114,19 +122,20 @@ def evaluate(
     integer("seed", seed, 0)
     tell = progress or silent
     generated, real = take_sample(tape, "tape"), take_sample(against, "against")
-    whole = sum(SECTIONS[name][1] for name in names)
+    whole = sum(SECTIONS[name].weight for name in names)
     done = 0.0
     sections = []
     for name in names:
-        place, weight = SECTIONS[name]
-        module, _, function = place.partition(":")
+        entry = SECTIONS[name]
+        module, _, function = entry.place.partition(":")
 
-        def part(what: str, share: float, at: float = done, weight: float = weight) -> None:
+        def part(what: str, share: float, at: float = done, weight: float = entry.weight) -> None:
             tell(what, (at + share * weight) / whole)
 
         measure = getattr(importlib.import_module(module), function)
-        sections.append(measure(generated, real, seed, part))
-        done += weight
+        options = {"seed": seed} if entry.random else {}
+        sections.append(measure(generated, real, tell=part, **options))
+        done += entry.weight
     tell("done", 1.0)
     return Report(_facts(generated), _facts(real), seed, tuple(sections))
 

@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,7 @@ def section_grid(section: Section) -> Grid:
     told: dict[str, int] = {}
     rows = []
     for row in section.rows:
-        parts = [part for part in row.note.split("; ") if part]
-        numbers = [told.setdefault(part, len(told) + 1) for part in parts]
+        numbers = [told.setdefault(note, len(told) + 1) for note in row.notes]
         figures = (row.generated, row.real, row.distance, row.floor, row.ratio)
         rows.append(
             (row.measure, *map(_number, figures), ", ".join(str(number) for number in numbers))
@@ -61,11 +60,7 @@ def write_report(report: "Report", folder: "str | os.PathLike[str]") -> None:
         for section in report.sections:
             pictures[section.name] = [f"{name}.png" for name in section.pictures]
             for name, draw in section.pictures.items():
-                figure = draw()
-                _write(
-                    place / f"{name}.png",
-                    lambda path, figure=figure: figure.savefig(path, dpi=DPI, format="png"),
-                )
+                _write(place / f"{name}.png", partial(draw().savefig, dpi=DPI, format="png"))
         page = _markdown(report, pictures)
         _write(place / "report.md", lambda path: path.write_text(page, encoding="utf-8"))
         content = json.dumps(_content(report), indent=1, allow_nan=False) + "\n"
@@ -94,7 +89,7 @@ def _markdown(report: "Report", pictures: dict[str, list[str]]) -> str:
 def _content(report: "Report") -> dict[str, Any]:
     return {
         "summary": report.summary,
-        "rows": [asdict(row) for section in report.sections for row in section.rows],
+        "rows": [row.to_dict() for section in report.sections for row in section.rows],
         "data": {section.name: dict(section.data) for section in report.sections},
     }
 

@@ -131,23 +131,20 @@ def core(points: Floats) -> Floats:
     if np.linalg.matrix_rank(covariance) < 2:
         raise NotDefined("the orders' points lie on a line, and have no hull")
     distance = np.einsum("ij,jk,ik->i", centred, np.linalg.inv(covariance), centred)
-    return points[distance <= np.quantile(distance, CORE)]
+    inner: Floats = points[distance <= np.quantile(distance, CORE)]
+    return inner
 
 
 _KINDS = {"all orders": lambda points: points, f"core of {CORE:.0%} of the orders": core}
 
 
-def coverage(generated: Sample, real: Sample, seed: int = 0, tell: Progress = silent) -> Section:
+def coverage(generated: Sample, real: Sample, tell: Progress = silent) -> Section:
     """Compare where orders lie in the plane of the real orders' principal components.
 
     An order is its kind, side, size, time since the one before, distance from the mid-price, and
     the book after it: size and distance from the mid-price of each level that both tapes have, at
     most ten a side. Distances are signed logarithms of basis points, sizes and times logarithms,
     all standardised by the real tape: the mean price has no part in it.
-
-    Parameters
-    ----------
-    seed : not needed: nothing here is random.
     """
     seen: dict[str, Observations] = {}
     reasons = []
@@ -158,7 +155,7 @@ def coverage(generated: Sample, real: Sample, seed: int = 0, tell: Progress = si
         except NotDefined as reason:
             reasons.append(f"{name} not defined: {reason}")
     if reasons:
-        return _undefined("; ".join(reasons))
+        return _undefined(*reasons)
     levels = min(LEVELS, *(s.tape.book.bid_size_lots.shape[1] for s in (generated, real)))
     real_columns = _columns(real, seen["real"], levels)
     basis = Basis.of(real_columns)
@@ -175,7 +172,7 @@ def coverage(generated: Sample, real: Sample, seed: int = 0, tell: Progress = si
     rows = tuple(
         Row(
             "coverage", f"hull coverage, {kind}", share, 1.0, 1 - share, floors.get(kind),
-            over_floor(1 - share, floors.get(kind)), note,
+            over_floor(1 - share, floors.get(kind)), (note,) if note else (),
         )
         for kind, share in shares.items()
     )  # fmt: skip
@@ -206,11 +203,11 @@ def _data(points: dict[str, Floats], basis: Basis) -> dict[str, Any]:
     return shown
 
 
-def _undefined(note: str) -> Section:
+def _undefined(*notes: str) -> Section:
     rows = tuple(
-        Row("coverage", f"hull coverage, {kind}", None, None, note=note) for kind in _KINDS
+        Row("coverage", f"hull coverage, {kind}", None, None, notes=notes) for kind in _KINDS
     )
-    return Section("coverage", "PCA coverage", rows, {"note": note}, caption=_CAPTION)
+    return Section("coverage", "PCA coverage", rows, {"notes": list(notes)}, caption=_CAPTION)
 
 
 def _floors(generated: Sample, real: Sample, levels: int) -> tuple[dict[str, float], str]:
@@ -263,5 +260,6 @@ def _columns(sample: Sample, seen: Observations, levels: int) -> Floats:
 def _log_bps(price: Floats, mid: Floats) -> Floats:
     """Distance from the mid-price [bps], its sign kept and its size on a log scale (asinh)."""
     away = np.abs(mid)[:, None]
-    bps = 1e4 * np.divide(price - mid[:, None], away, out=np.zeros(price.shape), where=away > 0)
-    return np.arcsinh(bps)
+    nothing = np.zeros(price.shape)
+    fraction: Floats = np.divide(price - mid[:, None], away, out=nothing, where=away > 0)
+    return np.arcsinh(1e4 * fraction)

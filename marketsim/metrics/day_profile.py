@@ -9,7 +9,7 @@ from marketsim.intraday import half_hour_edges
 from marketsim.metrics.facts import Curve, Fact
 from marketsim.metrics.sample import Sample
 from marketsim.metrics.section import NotDefined
-from marketsim.report import Floats, Touch
+from marketsim.report import Floats, Ints, Touch
 
 LEVELS = 10
 
@@ -23,7 +23,9 @@ def first_level_lots(quotes: Touch) -> Floats:
 def spread_bps(quotes: Touch) -> Floats:
     """Spread over mid-price; NaN where a side is empty, or the mid-price not positive."""
     mid = quotes.mid_ticks
-    return 1e4 * np.divide(quotes.spread_ticks, mid, out=np.full(len(mid), np.nan), where=mid > 0)
+    unknown = np.full(len(mid), np.nan)
+    fraction: Floats = np.divide(quotes.spread_ticks, mid, out=unknown, where=mid > 0)
+    return 1e4 * fraction
 
 
 def spread_ticks(quotes: Touch) -> Floats:
@@ -90,11 +92,11 @@ def depth(sample: Sample) -> Curve:
     return Curve(np.arange(1.0, levels + 1), np.array(sums) / weight.sum())
 
 
-def _rate(time_ns: Floats, weights: Floats) -> Callable[[Floats], Floats]:
+def _rate(time_ns: Ints, weights: Ints) -> Callable[[Ints], Floats]:
     """Function that takes edges of time to the sum of weights a minute between them."""
     total = np.append(0, np.cumsum(weights))
 
-    def rate(edges: Floats) -> Floats:
+    def rate(edges: Ints) -> Floats:
         sums = np.diff(total[np.searchsorted(time_ns, edges)])
         result: Floats = sums / (np.diff(edges) / NS_PER_MINUTE)
         return result
@@ -102,7 +104,7 @@ def _rate(time_ns: Floats, weights: Floats) -> Callable[[Floats], Floats]:
     return rate
 
 
-def _by_half_hour(sample: Sample, between: Callable[[Floats], Floats]) -> Curve:
+def _by_half_hour(sample: Sample, between: Callable[[Ints], Floats]) -> Curve:
     """Curve over the middle of each half hour; one that is not whole has a middle of its own.
 
     So half hours of two tapes are compared only where both have the whole of them.
@@ -119,7 +121,7 @@ def _by_half_hour(sample: Sample, between: Callable[[Floats], Floats]) -> Curve:
     return Curve((edges[:-1] + edges[1:]) / 2, between(edges), None, low, high)
 
 
-_DAY = "mean of its half hours; distance: mean absolute difference by half hour, relative"
+_DAY = "mean of its half hours, distance: mean absolute difference by half hour, relative"
 
 FACTS = (
     Fact("spread [bps]", mean(spread_bps), "mean over time"),
@@ -132,7 +134,7 @@ FACTS = (
     ),
     Fact(
         "depth by level [lots]", depth,
-        "mean over levels and time; distance: mean absolute difference by level, relative",
+        "mean over levels and time, distance: mean absolute difference by level, relative",
         alike="lot_size", relative=True,
     ),
     Fact("volume through the day [lots/min]", volume, _DAY, alike="lot_size", relative=True),

@@ -49,7 +49,8 @@ class Events:
 
     def of(self, kind: Event) -> NDArray[np.bool_]:
         """Which of the events are of a kind."""
-        return self.kind == int(kind)
+        which: NDArray[np.bool_] = self.kind == int(kind)
+        return which
 
 
 def order_events(tape: Tape, start_ns: int, end_ns: int) -> Events:

@@ -75,7 +75,7 @@ class Fact:
             from scipy.stats import ks_2samp
 
             return float(ks_2samp(one, other, method="asymp").statistic)
-        return abs(one - other)
+        return float(abs(one - other))
 
 
 def pool(values: Sequence[Any]) -> Any:
@@ -131,7 +131,7 @@ def compare(
         distance,
         floor,
         over_floor(distance, floor),
-        "; ".join(notes),
+        tuple(notes),
     )
     return row, found
 

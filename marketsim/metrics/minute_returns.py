@@ -78,13 +78,13 @@ def _same(values: Floats) -> Floats:
     return values
 
 
-_MEAN = f"mean over lags 1 to {LAGS} min; distance: mean absolute difference"
+_MEAN = f"mean over lags 1 to {LAGS} min, distance: mean absolute difference"
 
 FACTS = (
     Fact(
         "minute log returns, distribution [bps]",
         returns_bps,
-        "standard deviation; distance: Kolmogorov-Smirnov",
+        "standard deviation, distance: Kolmogorov-Smirnov",
         middle=np.std,
     ),
     *(

@@ -38,7 +38,8 @@ class Observations:
     @property
     def mid(self) -> Floats:
         """Mid-price, float64[n] [currency]."""
-        return self.price[:, 1:].mean(axis=1)
+        mid: Floats = (self.price[:, 1] + self.price[:, 2]) / 2
+        return mid
 
 
 def observe(sample: Sample, minimum: int) -> Observations:

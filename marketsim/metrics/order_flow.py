@@ -66,13 +66,13 @@ def share(kind: Event) -> Callable[[Sample], float]:
     return compute
 
 
-_MEAN = f"mean over lags 1 to {LAGS}; distance: mean absolute difference"
+_MEAN = f"mean over lags 1 to {LAGS}, distance: mean absolute difference"
 
 FACTS = (
     Fact("autocorrelation of order signs, next order", sign_acf(1)),
     Fact("autocorrelation of order signs", sign_acf(LAGS), _MEAN),
     Fact(
-        "time between orders, distribution [ms]", gaps_ms, "median; distance: Kolmogorov-Smirnov"
+        "time between orders, distribution [ms]", gaps_ms, "median, distance: Kolmogorov-Smirnov"
     ),
     Fact("autocorrelation of log times between orders", gaps_acf, _MEAN),
     *(Fact(f"share of {kind.name.lower()} orders", share(kind)) for kind in Event),

@@ -1,7 +1,7 @@
 """How two tapes look beside each other in pictures: colours, axes, words."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +14,7 @@ from marketsim.plot_style import FAINT, INK, grouped, say
 LOOKS = {"real": ("#0072B2", "-"), "generated": ("#D55E00", "--")}
 
 Found = Mapping[str, Any]
+Place = Literal["best", "upper left"]
 
 
 def dress(axis: Axes, title: str, label: str, below: str) -> None:
@@ -28,10 +29,17 @@ def dress(axis: Axes, title: str, label: str, below: str) -> None:
     axis.grid(True, color="#E6E8EA", linewidth=0.6)
 
 
-def legend(axis: Axes, place: str = "best") -> None:
-    """A legend without a frame, where there is anything to tell."""
-    if axis.get_legend_handles_labels()[0]:
+def legend(axis: Axes, place: Place | None = None) -> None:
+    """A legend without a frame, where there is anything to tell; over the panel by default."""
+    if not axis.get_legend_handles_labels()[0]:
+        return
+    if place is not None:
         axis.legend(loc=place, frameon=False, fontsize=8)
+    else:
+        axis.legend(
+            loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0, frameon=False,
+            fontsize=8, handlelength=1.6, columnspacing=1,
+        )  # fmt: skip
 
 
 def draw_acf(axis: Axes, found: Found, title: str, below: str) -> None:

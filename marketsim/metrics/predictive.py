@@ -34,19 +34,21 @@ if TYPE_CHECKING:
     from marketsim.metrics.forecaster import Trained
 
 _NAMES = (
-    f"mean absolute error of the mid-price change over {AHEAD} orders",
-    "the same over that of the forecast 'no change'",
-    "correlation of forecast and mid-price change",
-    "mean absolute error of the mid-price level",
+    "error of the mid-price change",
+    "error over that of the forecast 'no change'",
+    "correlation of forecast and change",
+    "error of the mid-price level",
 )
+_STILL = "not defined: the real mid-price never changes"
 _PAPER = "as in the paper; measures the mean price"
 _CAPTION = (
-    "generated, real: by a two-layer LSTM trained on the generated tape, on the real tape; both are"
-    " tested on the same windows of the real tape, which neither was trained on. distance: the"
+    f"mean absolute error of the mid-price {AHEAD} orders on, or of its change until then;"
+    " generated, real: by a two-layer LSTM trained on the generated tape, on the real tape; both"
+    " are tested on the same windows of the real tape, which neither was trained on. distance: the"
     " generated error, floor: the real one, ratio: one over the other; 1 is as good as real."
-    f" A forecast sees {PAST} orders. At most {MOST['train']:,} windows train, {MOST['validation']:,}"
-    f" validate, {MOST['test']:,} test, evenly spaced over 20 blocks of the session, of each five"
-    " of which three train, one validates and one tests."
+    f" A forecast sees {PAST} orders. At most {MOST['train']:,} windows train,"
+    f" {MOST['validation']:,} validate, {MOST['test']:,} test, evenly spaced over 20 blocks of the"
+    " session, of each five of which three train, one validates and one tests."
 )
 
 
@@ -75,9 +77,9 @@ def predictive(generated: Sample, real: Sample, seed: int = 0, tell: Progress = 
         f"{_NAMES[0]} [{currency}]", _NAMES[1], _NAMES[2], f"{_NAMES[3]} [{currency}]",
     ]  # fmt: skip
     if reasons:
-        note = "; ".join(reasons)
-        rows = tuple(Row("predictive", measure, None, None, note=note) for measure in measures)
-        return Section("predictive", "Predictive score", rows, {"note": note}, caption=_CAPTION)
+        notes = tuple(reasons)
+        rows = tuple(Row("predictive", measure, None, None, notes=notes) for measure in measures)
+        return Section("predictive", "Predictive score", rows, {"notes": reasons}, caption=_CAPTION)
     cut = {name: cut_windows(one) for name, one in seen.items()}
     change = _score(cut, seed, lambda what, share: tell(what, share * 0.6))
     rng = {name: np.random.default_rng(seed) for name in seen}
@@ -107,6 +109,13 @@ def _score(
     return found
 
 
+def _errors(measure: str, errors: list[float], *notes: str) -> Row:
+    """Errors of both forecasts; the real one is the floor."""
+    generated, real = errors
+    ratio = over_floor(generated, real)
+    return Row("predictive", measure, generated, real, generated, real, ratio, notes)
+
+
 def _skill(measure: str, change: dict[str, Any]) -> Row:
     """Correlation of the forecasts with what came: the absolute error hardly shows small skill."""
     truth, found, notes = change["truth"], {}, []
@@ -119,7 +128,7 @@ def _skill(measure: str, change: dict[str, Any]) -> Row:
     both = len(found) == 2
     distance = abs(found["generated"] - found["real"]) if both else None
     numbers = (found.get("generated"), found.get("real"))
-    return Row("predictive", measure, *numbers, distance, note="; ".join(notes))
+    return Row("predictive", measure, *numbers, distance, notes=tuple(notes))
 
 
 def _section(
@@ -127,22 +136,13 @@ def _section(
 ) -> Section:
     errors = [change[name]["error"] for name in ("generated", "real")]
     still = change["no_change"]
-    if still > 0:
-        shares = [error / still for error in errors]
-        relative = Row(
-            "predictive", measures[1], *shares, shares[0], shares[1], over_floor(*shares),
-            f"no change: {still:.6g}",
-        )  # fmt: skip
-    else:
-        why = "not defined: the real mid-price never changes"
-        relative = Row("predictive", measures[1], None, None, note=why)
-    skill = _skill(measures[2], change)
-    levels = [level[name]["error"] for name in ("generated", "real")]
     rows = (
-        Row("predictive", measures[0], *errors, errors[0], errors[1], over_floor(*errors)),
-        relative,
-        skill,
-        Row("predictive", measures[3], *levels, levels[0], levels[1], over_floor(*levels), _PAPER),
+        _errors(measures[0], errors),
+        _errors(measures[1], [error / still for error in errors], f"no change: {still:.6g}")
+        if still > 0
+        else Row("predictive", measures[1], None, None, notes=(_STILL,)),
+        _skill(measures[2], change),
+        _errors(measures[3], [level[name]["error"] for name in ("generated", "real")], _PAPER),
     )
     summary = {
         "error_trained_on_generated": errors[0],
@@ -150,7 +150,7 @@ def _section(
         "error_no_change": still,
         "ratio_to_real_trained": over_floor(*errors),
         "ratio_to_no_change": rows[1].generated,
-        "level_error_as_in_the_paper": levels[0],
+        "level_error_as_in_the_paper": rows[3].generated,
     }
     data = {
         "no_change": still,

@@ -12,16 +12,16 @@ from marketsim.plot_style import FAINT
 
 
 def draw_predictive(data: Mapping[str, Any], currency: str) -> Figure:
-    """Errors beside that of no change, learning curves, forecasts against what came."""
+    """Errors less that of no change with 95 % intervals, learning curves, calibration."""
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     errors, curves, calibration = figure.subplots(1, 3)
     figure.suptitle("Predictive score", x=0.01, ha="left", fontsize=12, weight="bold")
     truth = np.array(data["truth"])
     for at, (name, (colour, line)) in enumerate(LOOKS.items()):
         forecast = np.array(data[name]["forecast"])
-        error = np.abs(forecast - truth)
-        width = 1.96 * error.std() / np.sqrt(len(error))
-        errors.bar(at, error.mean(), 0.6, yerr=width, color=colour, capsize=3)
+        excess = 100 * (np.abs(forecast - truth) - np.abs(truth)) / (np.abs(truth).mean() or 1.0)
+        half = 1.96 * excess.std() / np.sqrt(len(excess))
+        errors.errorbar(at, excess.mean(), half, color=colour, fmt="os"[at], capsize=4)
         losses = np.array(data[name]["losses"])
         epochs = np.arange(1, len(losses) + 1)
         curves.plot(epochs, losses[:, 1], line, color=colour, label=f"{name}, validation")
@@ -32,19 +32,20 @@ def draw_predictive(data: Mapping[str, Any], currency: str) -> Figure:
             [forecast[part].mean() for part in groups], [truth[part].mean() for part in groups],
             line, color=colour, marker="o", markersize=3, label=f"trained on {name}",
         )  # fmt: skip
-    errors.axhline(data["no_change"], color=FAINT, linestyle=":", label="forecast 'no change'")
+    errors.axhline(0, color=FAINT, linestyle=":", label="forecast 'no change'")
+    errors.set_xlim(-0.6, len(LOOKS) - 0.4)
     errors.set_xticks(range(len(LOOKS)), [f"trained on\n{name}" for name in LOOKS])
     unit = currency or "currency"
-    dress(errors, "Error on the real tape, 95 % interval", f"Mean absolute error [{unit}]", "")
-    legend(errors, "lower right")
+    dress(errors, "Error on the real tape", "Above that of 'no change' [%]", "")
+    legend(errors, "best")
     dress(curves, "Learning", "Loss [deviations of the change]", "Epoch")
-    legend(curves)
+    legend(curves, "best")
     dress(
         calibration, "Mean change by tenth of the forecasts", f"Change that came [{unit}]",
         f"Forecast [{unit}]",
     )  # fmt: skip
     calibration.axline((0, 0), slope=1, color=FAINT, linestyle=":", linewidth=1)
-    legend(calibration)
+    legend(calibration, "best")
     return figure
 
 
@@ -79,5 +80,5 @@ def draw_coverage(data: Mapping[str, Any], shares: tuple[float, ...]) -> Figure:
         margin = 0.06 * (high - low)
         axis.set_xlim(low[0] - margin[0], high[0] + margin[0])
         axis.set_ylim(low[1] - margin[1], high[1] + margin[1])
-        legend(axis)
+        legend(axis, "best")
     return figure

@@ -22,12 +22,12 @@ class Row:
     Attributes
     ----------
     section, measure : names; the measure's unit in brackets.
-    generated, real : the measure of either tape; None where it is not defined, ``note`` says why.
-    distance : between the two, 0 where they are alike; ``note`` says which, where it is not the
+    generated, real : the measure of either tape; None where it is not defined, a note says why.
+    distance : between the two, 0 where they are alike; a note says which, where it is not the
         absolute difference.
     floor : the same distance between real data and real data; None where there is none.
     ratio : distance over floor; 1 is as good as real.
-    note : what a reader must know.
+    notes : what a reader must know.
     """
 
     section: str
@@ -37,7 +37,17 @@ class Row:
     distance: float | None = None
     floor: float | None = None
     ratio: float | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """The notes in one line."""
+        return "; ".join(self.notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values by the names of the table's columns."""
+        values = {name: value for name, value in vars(self).items() if name != "notes"}
+        return {**values, "note": self.note}
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,8 @@ _CAPTION = (
 )
 
 
-def stylized(generated: Sample, real: Sample, seed: int = 0, tell: Progress = silent) -> Section:
+def stylized(generated: Sample, real: Sample, tell: Progress = silent) -> Section:
     """Compare all stylized facts.
-
-    Parameters
-    ----------
-    seed : not needed: nothing here is random.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Windows of past orders with the mid-price change that follows, cut before anything is shuffled."""
+"""Windows of past orders, and the mid-price that follows, cut before anything is shuffled."""
 
 from dataclasses import dataclass
 
