@@ -28,6 +28,7 @@ ON_TOP = {
     "evaluation_report",
     "experiment",
     "intraday",
+    "metrics",
     "plot_agents",
     "plot_style",
     "plots",
@@ -35,9 +36,7 @@ ON_TOP = {
     "report_tables",
     "simulation",
 }
-UPPER = ("marketsim.configs", "marketsim.envs", "marketsim.metrics") + tuple(
-    f"marketsim.{name}" for name in ON_TOP
-)
+UPPER = ("marketsim.configs", "marketsim.envs") + tuple(f"marketsim.{name}" for name in ON_TOP)
 ROOMS = ("marketsim.agents", "marketsim.generators")
 
 SOURCES = {
@@ -83,7 +82,7 @@ def forbidden(module: str) -> tuple[str, ...]:
         return (*UPPER, "marketsim.agents")
     if room == "configs":
         return tuple(f"marketsim.{name}" for name in ON_TOP) + ROOMS
-    if room in ON_TOP or room in ("envs", "metrics"):
+    if room in ON_TOP or room == "envs":
         return ()
     return (*UPPER, *ROOMS)
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from marketsim.metrics.windows import Windows
 from marketsim.report import Floats, Ints
 
-HIDDEN, LAYERS = 32, 2
-BATCH, LEARNING_RATE = 256, 5e-3
+HIDDEN, LAYERS = 16, 2
+BATCH, LEARNING_RATE = 128, 5e-3
 MAX_EPOCHS, PATIENCE = 20, 5
 #: Scaled prices beyond these bounds are clipped.
 CLIP = 5.0

@@ -21,7 +21,12 @@ def draw_returns(facts: Facts) -> Figure:
     _correlations(axes[2], facts)
     for axis, what in zip(axes[3:], ("minute", "absolute minute", "squared minute"), strict=True):
         found = facts[f"autocorrelation of {what} returns"]
-        draw_acf(axis, found, f"{what.capitalize()} returns", "Lag [min]")
+        draw_acf(
+            axis,
+            found,
+            f"{what.removesuffix('minute').strip()} returns".strip().capitalize(),
+            "Lag [min]",
+        )
     return figure
 
 
@@ -59,7 +64,7 @@ def draw_profiles(facts: Facts) -> Figure:
 
 
 def _sheet(title: str, rows: int, columns: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(3.6 * columns, 2.9 * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(10.8, 2.9 * rows + 0.4), layout="constrained")
     axes: list[Axes] = np.ravel(figure.subplots(rows, columns)).tolist()
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold")
     return figure, axes
@@ -119,7 +124,7 @@ def _correlations(axis: Axes, facts: Facts) -> None:
         "correlation of return and volatility": "return, next\n|return|",
     }
     _bars(axis, [facts[measure] for measure in names], list(names.values()))
-    dress(axis, "Correlations by minute", "Rank correlation", "")
+    dress(axis, "Correlations", "Rank correlation", "")
     axis.axhline(0, color=FAINT, linewidth=0.8)
     legend(axis)
 
