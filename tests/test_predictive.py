@@ -23,8 +23,8 @@ LEVEL = "error of the mid-price level [currency]"
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecaster, "MAX_EPOCHS", 6)
-    monkeypatch.setattr(windows, "MOST", {"train": 500, "validation": 200, "test": 300})
+    monkeypatch.setattr(forecaster, "MAX_EPOCHS", 3)
+    monkeypatch.setattr(windows, "MOST", {"train": 300, "validation": 100, "test": 300})
     monkeypatch.setattr(windows, "MOST_SHUFFLED", {"train": 200, "validation": 100, "test": 300})
 
 
@@ -84,6 +84,7 @@ def test_there_is_something_to_learn(
     real: Tape, make_day: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forecaster, "MAX_EPOCHS", 12)
+    monkeypatch.setattr(windows, "MOST", {"train": 600, "validation": 100, "test": 300})
     found = judge(make_day(path(4_000, 2), 2), real)
     error, skill = row(found, NO_CHANGE).generated, row(found, SKILL).generated
     assert error is not None and error < 0.95

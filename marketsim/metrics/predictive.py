@@ -80,10 +80,12 @@ def predictive(generated: Sample, real: Sample, seed: int = 0, tell: Progress = 
         notes = tuple(reasons)
         rows = tuple(Row("predictive", measure, None, None, notes=notes) for measure in measures)
         return Section("predictive", "Predictive score", rows, {"notes": reasons}, caption=_CAPTION)
-    cut = {name: cut_windows(one) for name, one in seen.items()}
-    change = _score(cut, seed, lambda what, share: tell(what, share * 0.6))
-    rng = {name: np.random.default_rng(seed) for name in seen}
-    mixed = {name: shuffled_windows(one, rng[name]) for name, one in seen.items()}
+    change = _score(
+        {name: cut_windows(one) for name, one in seen.items()},
+        seed,
+        lambda what, share: tell(what, share * 0.6),
+    )
+    mixed = {name: shuffled_windows(one, np.random.default_rng(seed)) for name, one in seen.items()}
     level = _score(mixed, seed, lambda what, share: tell(f"level: {what}", 0.6 + share * 0.4))
     return _section(measures, currency, change, level)
 

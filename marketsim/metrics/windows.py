@@ -16,7 +16,8 @@ BLOCKS = 20
 PARTS = ("train", "train", "validation", "train", "test")
 #: Windows of each part at most, evenly spaced.
 MOST = {"train": 4_000, "validation": 1_000, "test": 3_000}
-#: Of the shuffled windows: the level of a price that was shuffled has little to teach.
+#: Rows that are shuffled, of more a random part, and windows of them: there is little to learn.
+MOST_SHUFFLED_ROWS = 100_000
 MOST_SHUFFLED = {"train": 1_000, "validation": 400, "test": 1_500}
 #: Orders of the shortest block that is cut, and of the shortest tape.
 BLOCK_ORDERS = 300
@@ -69,23 +70,21 @@ def cut_windows(seen: Observations) -> Windows:
     for block, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
         ends = np.arange(start + PAST - 1, stop - AHEAD)
         last[PARTS[block % len(PARTS)]].append(ends)
-    return Windows(_features(seen), seen.price, seen.mid, _thin(last, MOST), relative=True)
+    features = np.concatenate([seen.order, seen.touch_size], axis=1)
+    return Windows(features, seen.price, seen.mid, _thin(last, MOST), relative=True)
 
 
 def shuffled_windows(seen: Observations, rng: np.random.Generator) -> Windows:
     """Windows of shuffled rows and levels of the mid-price, as the paper's framework cuts them."""
-    order = rng.permutation(len(seen))
-    ends = np.arange(PAST - 1, len(seen) - AHEAD)
+    order = rng.permutation(len(seen))[:MOST_SHUFFLED_ROWS]
+    ends = np.arange(PAST - 1, len(order) - AHEAD)
     train, validation = int(0.6 * len(ends)), int(0.8 * len(ends))
     parts = np.split(ends, [train, validation])
     last = {part: [found] for part, found in zip(MOST, parts, strict=True)}
-    features, mid = _features(seen)[order], seen.mid[order]
+    features = np.concatenate([seen.order[order], seen.touch_size[order]], axis=1)
+    price = seen.price[order]
     thin = _thin(last, MOST_SHUFFLED)
-    return Windows(features, seen.price[order], mid, thin, relative=False)
-
-
-def _features(seen: Observations) -> NDArray[np.float32]:
-    return np.concatenate([seen.order, seen.touch_size], axis=1)
+    return Windows(features, price, price[:, 1:].mean(axis=1), thin, relative=False)
 
 
 def _thin(last: dict[str, list[Ints]], most: dict[str, int]) -> dict[str, Ints]:
