@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from marketsim.configs import SimulationConfig as SimulationConfig
     from marketsim.configs import load_config as load_config
     from marketsim.data.lobster import read_lobster as read_lobster
+    from marketsim.evaluation import Report as Report
+    from marketsim.evaluation import evaluate as evaluate
     from marketsim.experiment import ab as ab
     from marketsim.oracle import PricePath as PricePath
     from marketsim.simulation import Run as Run
@@ -31,6 +33,7 @@ _HOMES = {
     "Agent": "marketsim.agent",
     "Batch": "marketsim.batch",
     "PricePath": "marketsim.oracle",
+    "Report": "marketsim.evaluation",
     "Run": "marketsim.simulation",
     "Side": "marketsim.codes",
     "Simulation": "marketsim.simulation",
@@ -38,6 +41,7 @@ _HOMES = {
     "Tape": "marketsim.tape",
     "ab": "marketsim.experiment",
     "errors": "marketsim.errors",
+    "evaluate": "marketsim.evaluation",
     "load_config": "marketsim.configs",
     "read_lobster": "marketsim.data.lobster",
     "replay": "marketsim.simulation",
@@ -50,6 +54,7 @@ __all__ = [
     "Agent",
     "Batch",
     "PricePath",
+    "Report",
     "Run",
     "Side",
     "Simulation",
@@ -57,6 +62,7 @@ __all__ = [
     "Tape",
     "ab",
     "errors",
+    "evaluate",
     "load_config",
     "read_lobster",
     "replay",

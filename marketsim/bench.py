@@ -26,6 +26,7 @@ BENCHMARKS = {
     "day": "marketsim.bench_markets:day",
     "rules": "marketsim.bench_markets:rules",
     "batch": "marketsim.bench_markets:batch",
+    "evaluate": "marketsim.bench_evaluate:evaluate",
     "cold-start": "marketsim.bench_process:cold_start",
     "memory": "marketsim.bench_process:memory",
 }

@@ -1,4 +1,4 @@
-"""The command line: ``marketsim run``, ``ab``, ``sweep``, ``data``, ``bench`` and ``warmup``.
+"""The command line: ``marketsim run``, ``ab``, ``sweep``, ``evaluate``, ``data``, ``bench``, ``warmup``.
 
 Exit codes: 0; 2 for what the user can mend, with one line that says what; 130 after Ctrl-C, with a
 line that says what was written. Everything heavy is imported by the command that needs it.
@@ -40,6 +40,9 @@ DESCRIPTION = (
 )
 
 Format = Literal["parquet", "lobster", "trades-lob"]
+
+#: A time of day as an option.
+Clock = Annotated[str | None, tyro.conf.arg(metavar="HH:MM[:SS]", help_behavior_hint="")]
 
 
 def run(
@@ -102,6 +105,64 @@ def run(
         print(f"\nWritten to {folder}: {written}")
 
 
+def evaluate(
+    tape: tyro.conf.Positional[Path],
+    /,
+    *,
+    against: Path,
+    metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = (),
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None,
+    seed: int = 0,
+    start: Annotated[Clock, tyro.conf.arg(name="from")] = None,
+    end: Annotated[Clock, tyro.conf.arg(name="to")] = None,
+    against_from: Clock = None,
+    against_to: Clock = None,
+    quiet: bool = False,
+) -> None:
+    """Judge a tape beside a real one: a report as Markdown, JSON and pictures.
+
+    Args:
+        tape: A saved tape or run, a LOBSTER zip or message file, or `synthetic`.
+        against: The real tape, any of the same.
+        metrics: Parts of the report: stylized, predictive, coverage (default: all).
+        out: Folder for the report (default: runs/NAME-against-NAME, numbered when it is taken).
+        seed: Seed of what is random; the same tapes and seed give the same report.
+        start: Take the tape from this time of day.
+        end: Take the tape to this time of day.
+        against_from: Take the real tape from this time of day.
+        against_to: Take the real tape to this time of day.
+        quiet: Print the report's folder and nothing else.
+    """
+    from marketsim import console
+    from marketsim.evaluation import check_metrics
+    from marketsim.evaluation import evaluate as judge
+
+    names = check_metrics(metrics or None)
+    tapes = [
+        _part(_open_tape(path), first, last, flag)
+        for path, first, last, flag in (
+            (tape, start, end, "--"),
+            (against, against_from, against_to, "--against-"),
+        )
+    ]
+    label = re.sub(r"[^\w.-]+", "-", f"{tape.stem}-against-{against.stem}")
+    folder = _claim_folder(out, label)
+    try:
+        with console.steps("evaluate", quiet=quiet) as tell:
+            report = judge(tapes[0], tapes[1], names, seed, tell)
+        report.save(folder)
+    except KeyboardInterrupt:
+        raise Interrupted("no report was written") from None
+    finally:
+        remove_if_empty(folder)
+    if quiet:
+        print(folder)
+    else:
+        console.print_report(report)
+        written = ", ".join(sorted(path.name for path in folder.iterdir()))
+        print(f"\nWritten to {folder}: {written}")
+
+
 @dataclass(frozen=True)
 class Inspect:
     """Say what a file of market data or a saved tape holds."""
@@ -157,8 +218,8 @@ def bench(
     """Measure speed and memory, each as a ratio to a reference of the same run.
 
     Args:
-        names: book, replay, python-agent, tape, stream, day, rules, batch, cold-start or memory
-                (default: all).
+        names: book, replay, python-agent, tape, stream, day, rules, batch, evaluate, cold-start or
+                memory (default: all).
         json: Write the rows to this file.
         data: A real day to replay beside the synthetic one (default: $MARKETSIM_DATA).
     """
@@ -197,6 +258,7 @@ def _command(given: list[str]) -> int:
                 "run": run,
                 "ab": ab,
                 "sweep": sweep,
+                "evaluate": evaluate,
                 "data": data,
                 "bench": bench,
                 "warmup": warmup,
@@ -233,16 +295,17 @@ def _fail(message: str) -> int:
 
 
 def _claim_folder(out: Path | None, name: str) -> Path:
-    """Make the folder of a run: the one asked for, or a fresh one below ``runs/``.
+    """Make the folder of a run or report: the one asked for, or a fresh one below ``runs/``.
 
     Raises
     ------
     DataError
-        When the folder asked for holds a run: results are never overwritten.
+        When the folder asked for holds one already: results are never overwritten.
     """
     if out is not None:
-        if (out / "summary.json").exists() or (out / "tape").exists():
-            raise DataError(f"--out {out}: holds a run already; choose another folder")
+        for name, what in (("summary.json", "run"), ("tape", "run"), ("report.json", "report")):
+            if (out / name).exists():
+                raise DataError(f"--out {out}: holds a {what} already; choose another folder")
         out.mkdir(parents=True, exist_ok=True)
         return out
     return fresh_folder(name)
@@ -268,6 +331,23 @@ def _open_tape(path: Path) -> "Tape":
     from marketsim.data.source import open_tape
 
     return open_tape(str(path))  # as text: "synthetic" is no path
+
+
+def _part(tape: "Tape", start: str | None, end: str | None, flag: str) -> "Tape":
+    """The part of a tape between two times of day, either of which may be left out."""
+    if start is None and end is None:
+        return tape
+    from marketsim.report import session
+
+    first_ns, last_ns = session(tape)
+    start_ns = first_ns if start is None else parse_time(start, f"{flag}from")
+    end_ns = last_ns if end is None else parse_time(end, f"{flag}to")
+    if end_ns <= start_ns:
+        raise DataError(
+            f"{flag}to must be after {flag}from, was {format_time(end_ns)[:8]},"
+            f" {flag}from was {format_time(start_ns)[:8]}"
+        )
+    return tape.between(start_ns, end_ns)
 
 
 if __name__ == "__main__":

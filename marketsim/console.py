@@ -12,10 +12,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from marketsim.clock import format_time
+from marketsim.evaluation_report import section_grid, tapes_line
 from marketsim.report import touch
 from marketsim.report_tables import Grid, facts_grid, half_hours_grid, market_grid, run_grids
 
 if TYPE_CHECKING:
+    from marketsim.evaluation import Report
     from marketsim.simulation import Run
     from marketsim.tape import Tape
 
@@ -67,6 +69,32 @@ def _bar(name: str) -> Iterator[Tell]:
         yield tell
 
 
+@contextlib.contextmanager
+def steps(name: str, *, quiet: bool) -> Iterator[Callable[[str, float], None] | None]:
+    """Yield what is called with what is being done and the share that is done; None if quiet."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}", markup=False), BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn(),
+            TextColumn("{task.fields[what]}", markup=False),
+        )  # fmt: skip
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(name, total=1.0, what="")
+            yield lambda what, share: bar.update(task, completed=share, what=what)
+    else:
+        said_s = time.perf_counter()
+
+        def tell(what: str, share: float) -> None:
+            nonlocal said_s
+            if time.perf_counter() - said_s >= PLAIN_EVERY_S:
+                said_s = time.perf_counter()
+                print(f"marketsim: {share:.0%}, {what}", file=sys.stderr, flush=True)
+
+        yield tell
+
+
 def _plain_lines() -> Tell:
     start_s = said_s = time.perf_counter()
 
@@ -110,6 +138,14 @@ def print_grids(grids: Iterable[Grid]) -> None:
     console = _console()
     for grid in grids:
         console.print(_table(grid))
+
+
+def print_report(report: "Report") -> None:
+    """Print a realism report's tables."""
+    console = _console()
+    console.print(tapes_line(report))
+    for section in report.sections:
+        console.print(_table(section_grid(section)))
 
 
 def print_tape(tape: "Tape") -> None:

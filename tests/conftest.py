@@ -1,12 +1,17 @@
 """Shared by the tests: an agent that sends anything at all, and where real data lies."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from marketsim.agent import Agent, Fill, Handle, OrderUpdate
-from marketsim.codes import Side
+from marketsim.codes import OrderKind, Side
+from marketsim.tape import Tape
+from marketsim.tape_tables import BookTable
 
 DATA = Path(__file__).parents[1].parent / "shared/data/lobster"
 SELF_TRADE = ("allow", "cancel_taker", "cancel_maker", "cancel_both", "decrement")
@@ -109,3 +114,66 @@ def lobster() -> Path:
     if not DATA.exists():
         pytest.skip("LOBSTER's sample files are not here")
     return DATA
+
+
+OPEN, SECOND = 34_200_000_000_000, 1_000_000_000
+
+
+def _make_day(
+    mid_ticks: NDArray[np.int64],
+    seed: int = 0,
+    *,
+    signs: NDArray[np.int64] | None = None,
+    gaps_ns: NDArray[np.int64] | None = None,
+    **meta: Any,
+) -> Tape:
+    """A tape of one order a row, with the book's mid-price after it given.
+
+    Every fourth row is an execution, by aggressors of ``signs``; the others are limit orders and
+    cancels. Rows come after ``gaps_ns``, by default a second each.
+    """
+    rng = np.random.default_rng(seed)
+    rows = len(mid_ticks)
+    gaps_ns = np.full(rows, SECOND) if gaps_ns is None else gaps_ns
+    time_ns = OPEN + np.cumsum(gaps_ns)
+    kind = np.where(rng.random(rows) < 0.5, int(OrderKind.LIMIT), int(OrderKind.CANCEL))
+    side = rng.choice([-1, 1], rows)
+    executed = np.arange(3, rows, 4)
+    kind[executed] = int(OrderKind.EXECUTION)
+    drawn = rng.choice([-1, 1], len(executed))
+    side[executed] = -(drawn if signs is None else signs[: len(executed)])
+    half, size = rng.integers(1, 4, rows), rng.integers(1, 200, rows)
+    bid, ask = mid_ticks - half, mid_ticks + half
+    price = np.where(side > 0, bid, ask)
+    orders = {
+        "time_ns": time_ns, "kind": kind, "order_id": np.arange(rows), "side": side,
+        "price_ticks": price, "size_lots": size,
+    }  # fmt: skip
+    trades = {
+        "time_ns": time_ns[executed], "sequence": executed, "price_ticks": price[executed],
+        "size_lots": size[executed], "side": -side[executed],
+    }  # fmt: skip
+    lots = rng.integers(1, 300, (2, rows, 1))
+    book = BookTable(time_ns, np.arange(rows), bid[:, None], lots[0], ask[:, None], lots[1])
+    close_ns = int(time_ns[-1]) + SECOND if rows else OPEN + SECOND
+    span = {"symbol": "MADE", "open_ns": OPEN, "close_ns": close_ns}
+    return Tape(orders, trades, {**span, **meta}, book=book)
+
+
+@pytest.fixture(scope="session")
+def make_day() -> Callable[..., Tape]:
+    """Function that makes a tape from a path of mid-prices."""
+    return _make_day
+
+
+@pytest.fixture(scope="session")
+def bursts() -> Callable[[int, int], NDArray[np.int64]]:
+    """Function that makes a path of mid-prices whose volatility comes in bursts of 600 rows."""
+
+    def path(rows: int, seed: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng(seed)
+        calm = np.repeat(rng.random(rows // 600 + 1) < 0.5, 600)[:rows]
+        steps = rng.normal(0, np.where(calm, 1.0, 6.0))
+        return (100_000 + np.cumsum(steps)).round().astype(np.int64)
+
+    return path

@@ -33,6 +33,7 @@ def test_names() -> None:
         "day",
         "rules",
         "batch",
+        "evaluate",
         "cold-start",
         "memory",
     ]
@@ -53,7 +54,9 @@ def test_rows(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["stream", "day", "rules", "batch", "cold-start", "memory"])
+@pytest.mark.parametrize(
+    "name", ["stream", "day", "rules", "batch", "evaluate", "cold-start", "memory"]
+)
 def test_rows_of_processes(name: str) -> None:
     rows = bench.run([name], sizes=TINY)
     assert rows and all(row["value"] > 0 for row in rows)

@@ -16,7 +16,7 @@ def open_tape(source: str | os.PathLike[str]) -> Tape:
     Parameters
     ----------
     source
-        ``"synthetic"``, the folder of a saved tape, or a LOBSTER zip or message file.
+        ``"synthetic"``, the folder of a saved tape or run, or a LOBSTER zip or message file.
 
     Raises
     ------
@@ -29,7 +29,8 @@ def open_tape(source: str | os.PathLike[str]) -> Tape:
         return synthetic_tape()
     path = Path(source)
     if path.is_dir():
-        return Tape.load(path)
+        of_a_run = path / "tape"
+        return Tape.load(of_a_run if of_a_run.is_dir() else path)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     from marketsim.data.lobster import read_lobster
