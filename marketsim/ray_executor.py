@@ -1,6 +1,7 @@
 """Jobs as tasks of a Ray cluster (extra ``ray``): one that runs already, or one started here."""
 
 import importlib.util
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,10 +11,14 @@ from marketsim.executor import Executor, Failure, Job, Outcome, Work, attempt
 
 #: Jobs that are handed to Ray ahead, for each worker.
 _AHEAD = 2
+_PATIENCE_S = 5.0
 
 
 class RayExecutor(Executor):
     """Tasks of one core each.
+
+    A cluster that asks for a token is given the one of the environment (``RAY_AUTH_TOKEN``), by Ray
+    itself.
 
     Parameters
     ----------
@@ -58,6 +63,7 @@ class RayExecutor(Executor):
         """Join or start a cluster; whether it is ours to leave."""
         if ray.is_initialized():
             return False
+        _check_reachable(self.address)
         cores = self.workers if self.address is None else None
         try:
             ray.init(
@@ -93,6 +99,23 @@ class RayExecutor(Executor):
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
+
+
+def _check_reachable(address: str | None) -> None:
+    """Tell at once of an address where nobody answers; Ray itself tries for minutes.
+
+    Raises
+    ------
+    StateError
+        If nobody listens at ``HOST:PORT`` or ``ray://HOST:PORT``.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # "auto", "local" and the like are for Ray to find
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE_S).close()
+    except (OSError, OverflowError) as error:
+        raise StateError(f"ray_address {address}: nobody answers there ({error})") from error
 
 
 def _outcome(ray: Any, reference: Any) -> Outcome:

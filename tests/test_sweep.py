@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import marketsim as ms
-from marketsim.errors import ConfigError, DataError
+from marketsim.errors import ConfigError, DataError, StateError
 from marketsim.executor import Failure, SerialExecutor, create_executor
 from marketsim.process_pool import ProcessExecutor
 from marketsim.run_store import RunStore
@@ -87,6 +87,12 @@ def test_the_table_does_not_depend_on_ray(
     assert (folder / "table.parquet").read_bytes() == (tmp_path / "here/table.parquet").read_bytes()
     written = pd.read_parquet(folder / "table.parquet")
     pd.testing.assert_frame_equal(written, table, check_dtype=False)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+def test_a_cluster_that_is_not_there_is_told_at_once() -> None:
+    with pytest.raises(StateError, match="ray_address 127.0.0.1:9: nobody answers"):
+        ms.sweep("rmsc04", GRID, 1, "ray", ray_address="127.0.0.1:9", **SHORT)
 
 
 def test_ray_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
