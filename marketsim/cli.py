@@ -1,4 +1,4 @@
-"""The command line: ``marketsim run``, ``ab``, ``sweep``, ``evaluate``, ``data``, ``bench``, ``warmup``.
+"""The command line: ``marketsim run``, ``ab``, ``sweep``, ``evaluate``, ``data``, ``bench`` and ``warmup``.
 
 Exit codes: 0; 2 for what the user can mend, with one line that says what; 130 after Ctrl-C, with a
 line that says what was written. Everything heavy is imported by the command that needs it.
@@ -124,7 +124,7 @@ def evaluate(
     Args:
         tape: A saved tape or run, a LOBSTER zip or message file, or `synthetic`.
         against: The real tape, any of the same.
-        metrics: Parts of the report: stylized, predictive, coverage (default: all).
+        metrics: Parts of the report: stylized, lob, predictive, coverage (default: all).
         out: Folder for the report (default: runs/NAME-against-NAME, numbered when it is taken).
         seed: Seed of what is random; the same tapes and seed give the same report.
         start: Take the tape from this time of day.

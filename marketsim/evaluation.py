@@ -32,6 +32,7 @@ class Entry(NamedTuple):
 
 SECTIONS = {
     "stylized": Entry("marketsim.metrics.stylized:stylized", 2.0, False),
+    "lob": Entry("marketsim.metrics.lob_section:lob_section", 8.0, True),
     "predictive": Entry("marketsim.metrics.predictive:predictive", 40.0, True),
     "coverage": Entry("marketsim.metrics.coverage:coverage", 3.0, False),
 }
