@@ -124,8 +124,12 @@ def test_floor_is_that_of_real_windows_of_the_same_length(real: Tape) -> None:
         events = take_sample(real.between(from_ns, from_ns + 40 * 60 * 10**9), "window").events
         shares.append(float(events.of(Event.LIMIT).mean()))
     assert len(shares) >= 4
-    expected = [abs(x - (sum(shares) - x) / (len(shares) - 1)) for x in shares]
-    assert fact.floor == pytest.approx(float(np.median(expected)))
+    whole = float(take_sample(real, "against").events.of(Event.LIMIT).mean())
+    times = (int(real.meta["close_ns"]) - start_ns) / (40 * 60 * 10**9)
+    expected = float(np.median([abs(share - whole) for share in shares])) * times / (times - 1)
+    assert fact.floor == pytest.approx(expected)
+    day = row(judge(part, real), "spread through the day [bps]")
+    assert day.floor is None and "no floor: each time of day is there once" in day.note
     assert fact.ratio == pytest.approx(fact.distance / fact.floor)
 
 

@@ -126,17 +126,23 @@ _DAY = "mean of its half hours, distance: mean absolute difference by half hour,
 FACTS = (
     Fact("spread [bps]", mean(spread_bps), "mean over time"),
     Fact("spread [ticks]", mean(spread_ticks), "mean over time", alike="tick_size"),
-    Fact("spread through the day [bps]", through_the_day(spread_bps), _DAY, relative=True),
+    Fact(
+        "spread through the day [bps]", through_the_day(spread_bps), _DAY, relative=True,
+        by_day=True,
+    ),
     Fact("first-level volume [lots]", mean(first_level_lots), "mean over time", alike="lot_size"),
     Fact(
         "first-level volume through the day [lots]", through_the_day(first_level_lots), _DAY,
-        alike="lot_size", relative=True,
+        alike="lot_size", relative=True, by_day=True,
     ),
     Fact(
         "depth by level [lots]", depth,
         "mean over levels and time, distance: mean absolute difference by level, relative",
         alike="lot_size", relative=True,
     ),
-    Fact("volume through the day [lots/min]", volume, _DAY, alike="lot_size", relative=True),
-    Fact("orders through the day [1/min]", activity, _DAY, relative=True),
+    Fact(
+        "volume through the day [lots/min]", volume, _DAY, alike="lot_size", relative=True,
+        by_day=True,
+    ),
+    Fact("orders through the day [1/min]", activity, _DAY, relative=True, by_day=True),
 )  # fmt: skip

@@ -52,6 +52,7 @@ class Fact:
         something.
     middle : what stands for a distribution in the table: the median unless another is given.
     relative : a curve's distance is relative to the size of the real one.
+    by_day : a curve over the time of day; real windows have none to compare with.
     """
 
     measure: str
@@ -60,6 +61,7 @@ class Fact:
     alike: str = ""
     middle: Callable[[Floats], Any] = np.median
     relative: bool = False
+    by_day: bool = False
 
     def number(self, value: Any) -> float:
         """The number in the table: the value, the middle of a distribution, the mean of a curve."""
@@ -76,18 +78,6 @@ class Fact:
 
             return float(ks_2samp(one, other, method="asymp").statistic)
         return float(abs(one - other))
-
-
-def pool(values: Sequence[Any]) -> Any:
-    """Several samples' fact as one: mean of numbers and curves, all values of distributions."""
-    first = values[0]
-    if isinstance(first, Curve):
-        shortest = min(len(value.y) for value in values)
-        if any((value.x[:shortest] != first.x[:shortest]).any() for value in values):
-            raise NotDefined("no floor: windows are of different times of day")
-        mean = np.mean([value.y[:shortest] for value in values], axis=0)
-        return Curve(first.x[:shortest], mean)
-    return np.concatenate(values) if isinstance(first, np.ndarray) else float(np.mean(values))
 
 
 def compare(
@@ -119,7 +109,7 @@ def compare(
         try:
             _check_alike(fact, generated, real)
             distance = fact.distance(found["generated"], found["real"])
-            floor = _floor(fact, windows)
+            floor = _floor(fact, found["real"], real, windows)
         except NotDefined as reason:
             notes.append(str(reason))
     numbers = {name: fact.number(value) for name, value in found.items()}
@@ -136,8 +126,11 @@ def compare(
     return row, found
 
 
-def _floor(fact: Fact, windows: Sequence[Sample] | str) -> float:
-    """Median distance of a real window from the other real windows.
+def _floor(fact: Fact, target: Any, real: Sample, windows: Sequence[Sample] | str) -> float:
+    """Median distance of the real windows from the real tape, as if it were without the window.
+
+    A mean without a window is as far from the window's as the whole mean, times ``k / (k - 1)``
+    where the window is one of ``k``: so all distances are scaled.
 
     Raises
     ------
@@ -146,18 +139,18 @@ def _floor(fact: Fact, windows: Sequence[Sample] | str) -> float:
     """
     if isinstance(windows, str):
         raise NotDefined(windows)
-    values = []
+    if fact.by_day:
+        raise NotDefined("no floor: each time of day is there once in the reference")
+    distances = []
     for window in windows:
         try:
-            values.append(fact.compute(window))
+            distances.append(fact.distance(fact.compute(window), target))
         except NotDefined:
             continue
-    if len(values) < 2:
+    if len(distances) < 2:
         raise NotDefined("no floor: not defined in windows of this length")
-    distances = [
-        fact.distance(value, pool(values[:i] + values[i + 1 :])) for i, value in enumerate(values)
-    ]
-    return float(np.median(distances))
+    times = real.span_ns / windows[0].span_ns
+    return float(np.median(distances)) * times / (times - 1)
 
 
 def _check_alike(fact: Fact, generated: Sample, real: Sample) -> None:

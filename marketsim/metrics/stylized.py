@@ -24,7 +24,7 @@ FACTS = (*minute_returns.FACTS, *order_flow.FACTS, *day_profile.FACTS)
 
 _CAPTION = (
     "distance: absolute difference unless the note says another; floor: median of the same"
-    " distance between each real window of the generated tape's length and the other real windows;"
+    " distance between real windows of the generated tape's length and the rest of the real tape;"
     " ratio: distance over floor"
 )
 
