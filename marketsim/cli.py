@@ -1,4 +1,4 @@
-"""The command line: ``marketsim run``, ``ab``, ``sweep``, ``evaluate``, ``data``, ``bench`` and ``warmup``.
+"""The command line: running markets, experiments and sweeps, reports, data, benchmarks.
 
 Exit codes: 0; 2 for what the user can mend, with one line that says what; 130 after Ctrl-C, with a
 line that says what was written. Everything heavy is imported by the command that needs it.

@@ -37,7 +37,7 @@ SECTIONS = {
     "coverage": Entry("marketsim.metrics.coverage:coverage", 3.0, False),
 }
 
-_NUMBERS = ("generated", "real", "distance", "floor", "ratio")
+_NUMBERS = ("generated", "real", "distance", "floor", "ratio", "low", "high")
 
 
 @dataclass(frozen=True)

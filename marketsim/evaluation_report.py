@@ -17,19 +17,30 @@ if TYPE_CHECKING:
 
 #: Dots per inch of the pictures.
 DPI = 130
+_COLUMNS = (
+    ("generated", "generated"), ("real", "real"), ("distance", "distance"), ("from", "low"),
+    ("to", "high"), ("floor", "floor"), ("ratio", "ratio"),
+)  # fmt: skip
+_ALWAYS = ("distance", "floor", "ratio")
 
 
 def section_grid(section: Section) -> Grid:
-    """The table of a section; what its notes say is told below it, each once, by number."""
+    """The table of a section, without columns that it has nothing for.
+
+    What its notes say is told below it, each once, by number.
+    """
     told: dict[str, int] = {}
+    columns = [
+        (heading, name)
+        for heading, name in _COLUMNS
+        if name in _ALWAYS or any(getattr(row, name) is not None for row in section.rows)
+    ]
     rows = []
     for row in section.rows:
         numbers = [told.setdefault(note, len(told) + 1) for note in row.notes]
-        figures = (row.generated, row.real, row.distance, row.floor, row.ratio)
-        rows.append(
-            (row.measure, *map(_number, figures), ", ".join(str(number) for number in numbers))
-        )
-    headings = ("measure", "generated", "real", "distance", "floor", "ratio", "notes")
+        figures = (_number(getattr(row, name)) for _, name in columns)
+        rows.append((row.measure, *figures, ", ".join(str(number) for number in numbers)))
+    headings = ("measure", *(heading for heading, _ in columns), "notes")
     notes = "; ".join(f"{number}: {part}" for part, number in told.items())
     caption = section.caption + (f"\n\nNotes: {notes}." if notes else "")
     return Grid(section.title, headings, tuple(rows), caption)

@@ -50,7 +50,7 @@ def test_table_summary_and_files(real: Tape, tmp_path: Path) -> None:
     assert list(table.columns) == [
         "section", "measure", "generated", "real", "distance", "floor", "ratio", "note",
     ]  # fmt: skip
-    assert list(dict.fromkeys(table["section"])) == ["stylized", "predictive", "coverage"]
+    assert list(dict.fromkeys(table["section"])) == ["stylized", "lob", "predictive", "coverage"]
     assert not table["measure"].duplicated().any()
     missing = table[["generated", "real", "distance", "floor"]].isna().any(axis=1)
     bare = table[missing & (table["note"] == "")]
@@ -64,7 +64,7 @@ def test_table_summary_and_files(real: Tape, tmp_path: Path) -> None:
     content = json.loads((tmp_path / "out/report.json").read_text())
     assert content["summary"] == report.summary
     assert [row["measure"] for row in content["rows"]] == list(table["measure"])
-    assert set(content["data"]) == {"stylized", "predictive", "coverage"}
+    assert set(content["data"]) == {"stylized", "lob", "predictive", "coverage"}
     page = (tmp_path / "out/report.md").read_text()
     assert all(f"![{name[:-4]}]({name})" in page for name in FILES if name.endswith(".png"))
     again = ms.evaluate(real, real)
@@ -91,7 +91,7 @@ def test_sections_as_asked_for(real: Tape) -> None:
     ("metrics", "words"),
     [
         (["stylised"], "metrics: unknown section 'stylised' (did you mean 'stylized'?)"),
-        ([], "metrics must name one of stylized, predictive, coverage, was empty"),
+        ([], "metrics must name one of stylized, lob, predictive, coverage, was empty"),
     ],
 )
 def test_unknown_sections(real: Tape, metrics: list[str], words: str) -> None:

@@ -8,13 +8,18 @@ from marketsim.metrics.sample import Sample
 from marketsim.metrics.section import Progress, Row, Section, silent
 
 _CAPTION = (
-    "distances between the two tapes' distributions, so that neither has a value of its own: half the"
-    " L1 distance of the histograms, and the Wasserstein-1 distance in pooled standard deviations;"
-    " floor: median of the same distance for real windows of the generated tape's length; intervals"
-    " and choices are in report.json and in the documentation of marketsim.metrics.lob_bench"
+    "distances between the two tapes' distributions: half the L1 distance of the histograms, and"
+    " the Wasserstein-1 distance in pooled standard deviations; from, to: 99 % bootstrap interval;"
+    " floor: median of the same distance for real windows of the generated tape's length; what was"
+    " chosen where the paper is silent is in the documentation of marketsim.metrics.lob_bench"
     " (Nagy et al. 2025, arXiv:2502.09172)"
 )
 _DISTANCES = {"l1": "L1", "wasserstein": "W1"}
+_EVENTS = {
+    f"{code}_{moves}": f"{name} that {'move' if moves else 'do not move'} the mid"
+    for code, name in (("MO", "market orders"), ("LO", "limit orders"), ("CA", "cancels"))
+    for moves in (0, 1)
+}
 
 
 def lob_section(
@@ -38,21 +43,21 @@ def lob_section(
     )
 
 
-def _row(measure: str, distance: float | None, floor: float | None, ratio: float | None,
-         *notes: str | None) -> Row:  # fmt: skip
+def _row(
+    measure: str,
+    distance: float | None,
+    floor: float | None,
+    ratio: float | None,
+    between: tuple[float | None, float | None],
+    *notes: str | None,
+) -> Row:
     said = tuple(note for note in notes if note)
-    return Row("lob", measure, None, None, distance, floor, ratio, said)
+    return Row("lob", measure, None, None, distance, floor, ratio, said, *between)
 
 
 def _records(table: Any) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = table.to_dict("records")
     return records
-
-
-def _interval(record: dict[str, Any], low: str, high: str) -> str | None:
-    if record[low] is None:
-        return None
-    return f"99 %: {record[low]:.3f} to {record[high]:.3f}"
 
 
 def _aggregate_rows(bench: LobBench) -> list[Row]:
@@ -63,7 +68,7 @@ def _aggregate_rows(bench: LobBench) -> list[Row]:
             record["value"],
             record["floor_median"],
             record["ratio"],
-            _interval(record, "low", "high"),
+            (record["low"], record["high"]),
             record["note"],
         )
         for record in _records(bench.aggregates)
@@ -77,7 +82,7 @@ def _score_rows(bench: LobBench) -> list[Row]:
             record[distance],
             record[f"floor_{distance}_median"],
             record[f"ratio_{distance}"],
-            _interval(record, f"{distance}_low", f"{distance}_high"),
+            (record[f"{distance}_low"], record[f"{distance}_high"]),
             record["note"],
         )
         for record in _records(bench.scores)
@@ -88,18 +93,21 @@ def _score_rows(bench: LobBench) -> list[Row]:
 def _other_rows(bench: LobBench) -> list[Row]:
     rows = [
         _row(
-            f"mid-price response to {kind} [ticks]",
+            f"mid-price response to {_EVENTS[kind]} [ticks]",
             gap,
             None,
             None,
+            (None, None),
             "mean over the lags" if gap is not None else "not defined: too few such events",
         )
         for kind, gap in bench.response_gaps_ticks.items()
     ]
     judge = bench.discriminator
     note = "1/2 when the tapes cannot be told apart"
-    rows.append(_row("discriminator, ROC AUC", judge["auc"], judge.get("floor_auc"), None,
-                     note if judge["auc"] is not None else None, judge.get("note")))  # fmt: skip
+    between = (judge.get("auc_low"), judge.get("auc_high"))
+    said = None if judge["auc"] is None else note
+    auc, floor = judge["auc"], judge.get("floor_auc")
+    rows.append(_row("discriminator, ROC AUC", auc, floor, None, between, said, judge.get("note")))
     return rows
 
 

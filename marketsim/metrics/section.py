@@ -28,6 +28,7 @@ class Row:
     floor : the same distance between real data and real data; None where there is none.
     ratio : distance over floor; 1 is as good as real.
     notes : what a reader must know.
+    low, high : interval of the distance, as the section's caption says; None without one.
     """
 
     section: str
@@ -38,6 +39,8 @@ class Row:
     floor: float | None = None
     ratio: float | None = None
     notes: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
 
     @property
     def note(self) -> str:
