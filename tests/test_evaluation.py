@@ -16,7 +16,8 @@ from marketsim.tape import Tape
 
 Make = Callable[..., Tape]
 FILES = [
-    "coverage.png", "predictive.png", "report.json", "report.md", "stylized_flow.png",
+    "coverage.png", "lob_horizon.png", "lob_responses.png", "lob_scores.png", "predictive.png",
+    "report.json", "report.md", "stylized_flow.png",
     "stylized_profiles.png", "stylized_returns.png",
 ]  # fmt: skip
 HOUR = 3_600
@@ -48,11 +49,16 @@ def test_table_summary_and_files(real: Tape, tmp_path: Path) -> None:
     assert isinstance(report, ms.Report)
     table = report.table
     assert list(table.columns) == [
-        "section", "measure", "generated", "real", "distance", "floor", "ratio", "note",
+        "section", "measure", "generated", "real", "distance", "floor", "ratio", "low", "high",
+        "note",
     ]  # fmt: skip
     assert list(dict.fromkeys(table["section"])) == ["stylized", "lob", "predictive", "coverage"]
     assert not table["measure"].duplicated().any()
-    missing = table[["generated", "real", "distance", "floor"]].isna().any(axis=1)
+    pair = table[["generated", "real"]].isna().any(axis=1)  # LOB-Bench has distances only
+    missing = table[["distance", "floor"]].isna().any(axis=1) | pair & (table["section"] != "lob")
+    apart = table[(table["section"] == "lob") & table["distance"].notna()]
+    distances = apart[~apart["measure"].str.startswith("discriminator")]["distance"]
+    assert len(distances) > 40 and (distances == 0).all()
     bare = table[missing & (table["note"] == "")]
     assert list(bare["measure"]) == []
     assert report.summary["predictive"]["ratio_to_real_trained"] == 1
@@ -151,7 +157,7 @@ def test_command_takes_runs_and_finds_a_folder(
     [
         (["none", "--against", "DAY"], "none: no such file or folder"),
         (["DAY", "--against", "none"], "none: no such file or folder"),
-        (["DAY", "--against", "DAY", "--metrics", "lob"], "metrics: unknown section 'lob'"),
+        (["DAY", "--against", "DAY", "--metrics", "lobb"], "metrics: unknown section 'lobb'"),
         (["DAY", "--against", "DAY", "--from", "10:61"], "--from must be HH:MM[:SS"),
         (
             ["DAY", "--against", "DAY", "--against-from", "12:00", "--against-to", "11:00"],
