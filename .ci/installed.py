@@ -21,7 +21,11 @@ for name in sorted(names):
 
 sources = [
     *(file.relative_to(checkout) for file in (checkout / "marketsim").glob("*.py")),
-    *(file.relative_to(checkout) for file in (checkout / "marketsim" / "data").glob("*.py")),
+    *(
+        file.relative_to(checkout)
+        for room in ("data", "metrics")
+        for file in (checkout / "marketsim" / room).glob("*.py")
+    ),
     *(
         Path("marketsim") / file.relative_to(checkout)
         for room in ("agents", "configs", "generators")
