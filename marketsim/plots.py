@@ -214,13 +214,41 @@ def _draw_depth(axis: Axes, scene: _Scene) -> None:
         rasterized=True,
     )
     axis.axhline(0, color=INK, linewidth=0.6)
+    _draw_trades_on_heat(axis, scene, half * height_ticks)
     bar = axis.figure.colorbar(mesh, ax=axis, pad=0.01, fraction=0.03, aspect=14)
     bar.set_label(f"Mean size [lots per {height_ticks * scene.tick:g}]", fontsize=8.5)
     bar.ax.tick_params(labelsize=8.5, colors="#555555")
     bar.ax.yaxis.set_major_formatter(FuncFormatter(grouped))
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    finish(axis, title, label)
+    finish(axis, title, label, legend=True)
     axis.grid(False)
+
+
+def _draw_trades_on_heat(axis: Axes, scene: _Scene, reach_ticks: float) -> None:
+    """Trades of each column by the aggressor's side: mean distance from the mid, area by volume."""
+    trades = scene.tape.trades
+    times, lots = trades["time_ns"], trades["size_lots"].astype(float)
+    away = trades["price_ticks"] - scene.touch.at(scene.touch.mid_ticks, times - 1)
+    edges = np.linspace(scene.grid_ns[0], scene.grid_ns[-1], HEAT_COLUMNS + 1)
+    column = np.clip(np.searchsorted(edges, times, side="right") - 1, 0, HEAT_COLUMNS - 1)
+    largest = 0.0
+    drawn = []
+    for side, marker, colour, label in ((1, "^", "white", "bought"), (-1, "v", "black", "sold")):
+        mine = (trades["side"] == side) & np.isfinite(away)
+        volume = np.bincount(column[mine], lots[mine], HEAT_COLUMNS)
+        total = np.bincount(column[mine], (lots * away)[mine], HEAT_COLUMNS)
+        there = np.flatnonzero(volume)
+        mean = total[there] / volume[there]
+        inside = np.abs(mean) <= reach_ticks
+        drawn.append((there[inside], mean[inside], volume[there[inside]], marker, colour, label))
+        largest = max(largest, volume.max(initial=0.0))
+    middle = (edges[:-1] + edges[1:]) / 2
+    for there, mean, volume, marker, colour, label in drawn:
+        axis.scatter(
+            middle[there], mean * scene.tick, s=2 + 22 * volume / largest if len(there) else 2,
+            marker=marker, color=colour, edgecolors="#555555", linewidths=0.3,
+            label=f"{label} by aggressors", zorder=3,
+        )  # fmt: skip
 
 
 def _depth(scene: _Scene) -> tuple[Floats, float]:
