@@ -43,7 +43,7 @@ def test_ctrl_c_stops_within_a_second_and_leaves_a_readable_tape(tmp_path: Path)
     assert time.perf_counter() - started < 10  # one second, on a machine with nothing else to do
     assert "KeyboardInterrupt" in errors and run.returncode in (-signal.SIGINT, 130)
     tape = Tape.load(tmp_path / "tape")
-    assert not tape.meta["complete"] and len(tape) > 300
+    assert not tape.meta["complete"] and len(tape) > 100
     assert len(tape.book.time_ns) == len(tape)
 
 
