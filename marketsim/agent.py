@@ -97,10 +97,12 @@ class Agent:
     Everything an agent learns arrives one latency late, everything it sends takes its computation
     delay and its latency; an agent with zero latency is allowed. To be saved with a simulation, an
     agent with state of its own overrides :meth:`state_dict` and :meth:`load_state_dict`. One that
-    is given as an object sets its latency as attributes of its class; None is the market's own.
+    is given as an object sets its latency, or its site, as attributes of its class; None is the
+    market's own.
     """
 
     latency_ns: int | None = None
+    site: str | None = None
     computation_delay_ns: int | None = None
 
     def on_start(self, market: "Handle") -> None:

@@ -12,26 +12,18 @@ from marketsim.bench_timing import Row, Sizes
 
 _MEASURE = """
 import json, sys, time
+from marketsim.bench_timing import peak_mib
 from marketsim.data.source import open_tape
-
-def peak():
-    try:
-        with open("/proc/self/status") as status:
-            lines = [line.split() for line in status]
-        return next(int(words[1]) for words in lines if words[0] == "VmHWM:") / 1024
-    except OSError:
-        import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 tape, metrics = sys.argv[1], sys.argv[2].split()
 real = open_tape(tape)
-rows, before = len(real.book), peak()
+rows, before = len(real.book), peak_mib()
 generated = open_tape(tape)
 started = time.process_time(), time.perf_counter()
 from marketsim.evaluation import evaluate
 evaluate(generated, real, metrics).save(sys.argv[3])
 spent = time.process_time() - started[0], time.perf_counter() - started[1]
-print(json.dumps({"cpu_s": spent[0], "wall_s": spent[1], "peak_mib": peak(), "rows": rows,
+print(json.dumps({"cpu_s": spent[0], "wall_s": spent[1], "peak_mib": peak_mib(), "rows": rows,
                   "read_mib": before}))
 """
 

@@ -27,21 +27,13 @@ ms.Simulation(config, agents=[First()]).run("09:32")
 _PEAK = """
 import sys
 import marketsim as ms
-
-def peak():
-    try:
-        with open("/proc/self/status") as status:
-            lines = [line.split() for line in status]
-        return next(int(words[1]) for words in lines if words[0] == "VmHWM:") / 1024
-    except OSError:
-        import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+from marketsim.bench_timing import peak_mib
 
 data, out, until = sys.argv[1], sys.argv[2] or None, sys.argv[3] or None
 config = {"data": data, "agents": {"history": {"type": "replay"}}}
 simulation = ms.Simulation(config, out=out)
 run = simulation.run(until and int(until))
-print(peak(), len(simulation._market.to_bytes()) / 2**20)
+print(peak_mib(), len(simulation._market.to_bytes()) / 2**20)
 """
 
 

@@ -26,22 +26,14 @@ _SESSION_NS = 10**9 * 6 * 3_600
 _MEASURE = """
 import json, sys, time
 import marketsim as ms
-
-def peak():
-    try:
-        with open("/proc/self/status") as status:
-            lines = [line.split() for line in status]
-        return next(int(words[1]) for words in lines if words[0] == "VmHWM:") / 1024
-    except OSError:
-        import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+from marketsim.bench_timing import peak_mib
 
 what, out, until = json.loads(sys.argv[1]), sys.argv[2] or None, sys.argv[3] or None
 simulation = ms.Simulation(**what, out=out)
 before = time.process_time(), time.perf_counter()
 run = simulation.run(until)
 seconds = time.process_time() - before[0], time.perf_counter() - before[1]
-print(json.dumps([*seconds, peak(), run.summary["orders"], run.summary["events"]]))
+print(json.dumps([*seconds, peak_mib(), run.summary["orders"], run.summary["events"]]))
 """
 
 

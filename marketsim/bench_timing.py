@@ -61,6 +61,18 @@ class Sizes:
     repeats: int = 5
 
 
+def peak_mib() -> float:
+    """Most memory that this process has had so far, resident [MiB]."""
+    try:
+        with open("/proc/self/status") as status:
+            lines = [line.split() for line in status]
+        return next(int(words[1]) for words in lines if words[0] == "VmHWM:") / 1024
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def fastest(*works: Callable[[], Any], repeats: int) -> list[float]:
     """CPU seconds of each piece of work: its fastest of ``repeats`` interleaved rounds.
 

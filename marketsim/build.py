@@ -232,8 +232,9 @@ def _add_given(simulation: "Simulation", name: str, agent: Any) -> None:
     simulation.agent_names.append(name)
     config = simulation.config
     compiled = agent if isinstance(agent, CompiledAgent) else None
-    latency, delay_ns = config.latency, config.computation_delay_ns
+    latency, delay_ns, site = config.latency, config.computation_delay_ns, None
     if compiled is None:
+        site = agent.site
         if agent.latency_ns is not None:
             latency = ConstantLatency(agent.latency_ns)
         if agent.computation_delay_ns is not None:
@@ -241,7 +242,7 @@ def _add_given(simulation: "Simulation", name: str, agent: Any) -> None:
     simulation._market.view("agents")[number]["delay_ns"] = delay_ns
     members = range(number, number + 1)
     group = Group(name, type(agent).__name__, members, 0, None, compiled)
-    _add_group(simulation, group, latency, None)
+    _add_group(simulation, group, latency, site)
     if compiled is None:
         _add_python(simulation, number, agent, 0)
 

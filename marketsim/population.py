@@ -88,12 +88,6 @@ def own(dtype: np.dtype[Any]) -> Any:
 
 
 @hot
-def is_wake_up(m, message):
-    """Whether a message is a wake-up that the agent asked for."""
-    return messages(m, message).kind == WOKEN
-
-
-@hot
 def is_fill(m, message):
     """Whether a message tells of a fill: its order_id, side, price_ticks and size_lots."""
     return messages(m, message).kind == FILLED
@@ -289,7 +283,6 @@ __all__ = [
     "integer",
     "is_fill",
     "is_refusal",
-    "is_wake_up",
     "limit_order",
     "market_order",
     "normal",

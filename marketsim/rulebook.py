@@ -66,9 +66,7 @@ def send_schedule(simulation: "Simulation") -> None:
     market = simulation._market
     phases = simulation.schedule[1:]
     books = range(len(simulation.symbols))
-    needed = int(market.header["messages_live"]) + len(phases) * len(books)
-    if needed > market.capacities["messages"]:
-        market.resize("messages", needed)
+    market.reserve_messages(len(phases) * len(books))
     for time_ns, phase, end_ns in phases:
         for book in books:
             send_phase(market.address, time_ns, book, int(phase), end_ns)

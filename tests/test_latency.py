@@ -9,6 +9,7 @@ import pytest
 from marketsim.agent import Agent, Fill, Handle, OrderUpdate
 from marketsim.agents.momentum import MomentumAgent
 from marketsim.codes import OrderKind, Side
+from marketsim.errors import ConfigError
 from marketsim.population import WAKE, Population, callback
 from marketsim.simulation import Simulation
 
@@ -256,3 +257,19 @@ def test_the_state_of_the_latencies_streams_is_in_the_digest() -> None:
     before = simulation.digest()
     agents_of(simulation)["jitter_draws"] += 1
     assert simulation.digest() != before
+
+
+def test_an_agent_given_as_an_object_says_where_it_is() -> None:
+    matrix = {"model": "matrix", "sites": ["a", "b"], "latency_ns": [[1, 2], [3, 4]],
+              "exchange": "b"}  # fmt: skip
+
+    class Here(Agent):
+        site = "a"
+
+    class Near(Agent):
+        latency_ns = 7
+
+    simulation = Simulation({"latency": matrix}, agents=[Here(), Near()])
+    assert simulation._market.view("agents")["latency_ns"][:2].tolist() == [2, 7]
+    with pytest.raises(ConfigError, match="agents.Agent: key 'site' is required"):
+        Simulation({"latency": matrix}, agents=[Agent()])

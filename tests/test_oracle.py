@@ -306,3 +306,18 @@ def test_a_file_is_read_with_its_own_gap(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="longer than max_gap"):
         FileOracle(str(file)).draw(rng, OPEN, CLOSE)
     assert len(FileOracle(str(file), "90s").draw(rng, OPEN, CLOSE).time_ns) == len(GOOD) - 2
+
+
+def test_a_saved_market_keeps_the_path_that_was_given(tmp_path: Path) -> None:
+    times = OPEN + np.arange(0, CLOSE - OPEN + SECOND, SECOND)
+    path = PricePath(times, 500.0 + np.arange(len(times)))
+    config = {"session": {"open": OPEN, "close": CLOSE},
+              "agents": {"value": {"type": "value", "count": 5, "arrival_rate": 1e-9}}}  # fmt: skip
+    simulation = Simulation(config, price_paths={"SIM": path})
+    simulation.run(OPEN + SECOND)
+    simulation.save(tmp_path / "market.npz")
+    again = Simulation.load(tmp_path / "market.npz")
+    one, two = simulation.run(), again.run()
+    assert one.summary["digest"] == two.summary["digest"]
+    assert one.tape.digest() == two.tape.digest() and len(one.tape)
+    assert (two.fundamental["SIM"][1] == path.price_ticks).all()

@@ -1,5 +1,6 @@
 """Compiled populations decide as their naive twins do, order by order and cancel by cancel."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,17 @@ from marketsim.agent import Agent, Handle
 from marketsim.agents.market_maker import STATE as MAKER_STATE
 from marketsim.agents.value import STATE as VALUE_STATE
 from marketsim.codes import OrderKind
+from marketsim.market import messages
+from marketsim.population import (
+    WAKE,
+    Population,
+    callback,
+    columns,
+    is_fill,
+    market_order,
+    own,
+    wake_tagged,
+)
 from marketsim.rules import IS_HALTED
 from marketsim.simulation import Simulation
 
@@ -286,3 +298,39 @@ def test_makers_that_are_alone_do_not_drive_each_other_apart() -> None:
     simulation.run()
     prices = simulation.tape.orders["price_ticks"]
     assert prices.min() > 0 and prices.max() < 20_000
+
+
+TAKER_STATE = columns(woken=int, heard=int)
+taker_state = own(TAKER_STATE)
+
+
+@callback(WAKE)
+def _take(m, agent, message):  # type: ignore[no-untyped-def]
+    me = taker_state(m, agent)
+    if is_fill(m, message):
+        me.heard += messages(m, message).size_lots
+    elif messages(m, message).a == 5:
+        me.woken += 1
+        market_order(m, agent, BUY, 3)
+    else:
+        wake_tagged(m, agent, 1_000_000_000, 5)
+    return 0
+
+
+@dataclass(frozen=True)
+class Taker(Population):
+    """Sends one market order, a second after the start."""
+
+    wake, state, hears_fills = _take, TAKER_STATE, True
+
+
+def test_a_users_population_sends_market_orders_and_hears_of_its_fills() -> None:
+    config = {"session": {"open": OPEN, "close": CLOSE}}
+    agents = {"maker": Scripted((0, SELL, 2, 50), (0, SELL, 5, 51)), "taker": Taker()}
+    simulation = Simulation(config, agents=agents)
+    simulation.run()
+    at = int(simulation._market.view("agents")[1]["state"])
+    assert simulation._market.view("words")["value"][at : at + 2].tolist() == [1, 3]
+    trades = simulation.tape.trades
+    assert list(zip(trades["price_ticks"], trades["size_lots"], strict=True)) == [(50, 2), (51, 1)]
+    assert trades["time_ns"].tolist() == [OPEN + SECOND] * 2
