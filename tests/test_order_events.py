@@ -5,7 +5,7 @@ import pytest
 
 import marketsim as ms
 from marketsim.codes import OrderKind
-from marketsim.metrics.events import Event, Events, order_events
+from marketsim.order_events import Event, Events, order_events
 from marketsim.report import session
 from marketsim.tape import Tape
 

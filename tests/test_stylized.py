@@ -9,7 +9,7 @@ import pytest
 from statsmodels.tsa.stattools import acf
 
 from marketsim.metrics.autocorrelation import autocorrelation
-from marketsim.metrics.events import Event
+from marketsim.order_events import Event
 from marketsim.metrics.sample import take_sample
 from marketsim.metrics.section import NotDefined, Row, Section
 from marketsim.metrics.stylized import stylized

@@ -35,6 +35,7 @@ class Events:
     price_ticks, size_lots : int64[n]; of a market order the price of its first trade, and all that
         it traded.
     row : int64[n], row of ``tape.orders`` and ``tape.book`` that shows the book after the event.
+    first_row : int64[n], its first row, the same but for a market order told in several rows.
     """
 
     time_ns: Ints
@@ -43,6 +44,7 @@ class Events:
     price_ticks: Ints
     size_lots: Ints
     row: Ints
+    first_row: Ints
 
     def __len__(self) -> int:
         return len(self.time_ns)
@@ -79,9 +81,9 @@ def order_events(tape: Tape, start_ns: int, end_ns: int) -> Events:
         _part(2, Event.LIMIT, rests, time_ns, side, price, size - traded, row),
     ]
     table = np.concatenate(parts)
-    order = np.lexsort((table[:, 6], table[:, 5]))
+    order = np.lexsort((table[:, 7], table[:, 5]))
     columns = np.ascontiguousarray(table[order].T)
-    return Events(*columns[:6])
+    return Events(*columns[:7])
 
 
 def _traded(tape: Tape, first: int, last: int) -> tuple[Ints, Ints]:
@@ -111,7 +113,7 @@ def _part(
     row: Ints,
 ) -> Ints:
     """Events of one kind; ``rank`` orders those of the same row."""
-    columns = [column[which] for column in (time_ns, side, price, size, row)]
+    columns = [column[which] for column in (time_ns, side, price, size, row, row)]
     count = len(columns[0])
     kinds, ranks = np.full(count, int(event)), np.full(count, rank)
     return np.column_stack([columns[0], kinds, *columns[1:], ranks])
@@ -123,7 +125,7 @@ def _runs(
     """Market orders that a source tells by the resting orders that they executed."""
     at = np.flatnonzero(kind == int(OrderKind.EXECUTION))
     if not len(at):
-        return np.empty((0, 7), np.int64)
+        return np.empty((0, 8), np.int64)
     new = np.append(True, (np.diff(time_ns[at]) != 0) | (np.diff(side[at]) != 0))
     starts = np.flatnonzero(new)
     ends = np.append(starts[1:], len(at)) - 1
@@ -136,6 +138,7 @@ def _runs(
             price[at[starts]],
             np.add.reduceat(size[at], starts),
             row[at[ends]],
+            row[at[starts]],
             np.full(count, 1),
         ]
     )

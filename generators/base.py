@@ -1,0 +1,192 @@
+"""What every generator of order flow is, by name; how it is saved and found again."""
+
+import importlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marketsim.checks import did_you_mean
+from marketsim.errors import ConfigError, ModelError
+from marketsim.flow import Flow, Order, View
+from marketsim.tape import Tape
+
+#: Called with what is done (0 to 1) and a line of what there is to tell, such as losses.
+FitProgress = Callable[[float, str], None]
+
+
+class OrderFlowGenerator(ABC):
+    """A model of order flow: given the past and the book, it writes the next order.
+
+    Attributes
+    ----------
+    name : under which it is registered.
+    context : how many events :meth:`start` needs.
+    """
+
+    name: ClassVar[str]
+    context: ClassVar[int] = 1
+
+    @abstractmethod
+    def fit(self, tapes: Sequence[Tape], *, valid: Sequence[Tape] = (), seed: int = 0,
+            progress: FitProgress | None = None) -> Self:  # fmt: skip
+        """Learn from tapes; ``valid`` are held out, for early stopping.
+
+        Raises
+        ------
+        DataError
+            If a tape has no book, or too few events.
+        """
+
+    @abstractmethod
+    def start(self, flow: Flow) -> Any:
+        """State of one market after its past ``flow``, of at least ``context`` events.
+
+        A state can be copied (``copy.deepcopy``), and packed by :meth:`pack`.
+        """
+
+    @abstractmethod
+    def next_orders(
+        self, states: Sequence[Any], views: Sequence[View], rngs: Sequence[np.random.Generator]
+    ) -> list[Order]:
+        """Write the next order of several markets, and move their states on.
+
+        What one market gets depends on its own state, view and stream only. On the CPU it is the
+        same, bit for bit, whichever markets are asked for with it.
+        """
+
+    def next_order(self, state: Any, view: View, rng: np.random.Generator) -> Order:
+        """Write the next order of one market."""
+        return self.next_orders([state], [view], [rng])[0]
+
+    @abstractmethod
+    def pack(self, state: Any) -> dict[str, Any]:
+        """A state as JSON values and NumPy arrays."""
+
+    @abstractmethod
+    def unpack(self, packed: dict[str, Any]) -> Any:
+        """The inverse of :meth:`pack`."""
+
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """JSON values: what :func:`create` takes to make one like it, before it has learned."""
+
+    @abstractmethod
+    def learned(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """What it has learned: arrays by name, and JSON values."""
+
+    @abstractmethod
+    def restore(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`learned`.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If something is missing or has the wrong shape.
+        """
+
+    def save(self, folder: "str | os.PathLike[str]") -> None:
+        """Write ``model.safetensors`` and ``model.json``.
+
+        Raises
+        ------
+        ModelError
+            If the folder cannot be written to.
+        """
+        from safetensors.numpy import save
+
+        folder = Path(folder)
+        arrays, values = self.learned()
+        head = {"format": FORMAT, "model": self.name, "parameters": self.parameters(), **values}
+        contents = {
+            "model.safetensors": save({k: np.ascontiguousarray(v) for k, v in arrays.items()}),
+            "model.json": (json.dumps(head, indent=1) + "\n").encode(),
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in contents.items():
+                beside = folder / f"{name}.tmp"
+                beside.write_bytes(content)
+                os.replace(beside, folder / name)
+        except OSError as error:
+            raise ModelError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+FORMAT = "marketsim-model-1"
+#: Registered name -> where its class is; imported when it is first asked for.
+GENERATORS = {
+    "bootstrap": "marketsim.generators.bootstrap:BlockBootstrap",
+    "cgan": "marketsim.generators.cgan:CGAN",
+    "poisson": "marketsim.generators.poisson:PoissonFlow",
+    "trades": "marketsim.generators.trades:Trades",
+}
+
+
+def names() -> list[str]:
+    """Names of the generators that there are."""
+    return sorted(GENERATORS)
+
+
+def create(name: str, **parameters: Any) -> Any:
+    """Make a generator that has learned nothing yet.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such generator, or it refuses a parameter.
+    """
+    if name not in GENERATORS:
+        raise ConfigError(f"model: unknown generator {name!r}{did_you_mean(name, GENERATORS)}")
+    module, _, cls = GENERATORS[name].partition(":")
+    made = getattr(importlib.import_module(module), cls)
+    try:
+        return made(**parameters)
+    except TypeError as error:
+        raise ConfigError(f"model {name}: {error}") from error
+
+
+def load(folder: "str | os.PathLike[str]") -> Any:
+    """Read a saved generator.
+
+    Raises
+    ------
+    ModelError
+        If the folder is missing, or a file in it is missing, damaged or of another format.
+    """
+    folder = Path(folder)
+    head, arrays = _read(folder)
+    try:
+        generator = create(head["model"], **head["parameters"])
+        generator.restore(arrays, head)
+    except (KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ModelError(f"{folder}: not a model, or damaged: {what}") from error
+    return generator
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as load_arrays
+
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such model folder")
+    for name in ("model.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder}: {name} is missing")
+    try:
+        head = json.loads((folder / "model.json").read_text())
+        found = head["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / 'model.json'}: cannot be read: {error}") from error
+    if found != FORMAT:
+        raise ModelError(f"{folder / 'model.json'}: format must be {FORMAT!r}, was {found!r}")
+    try:
+        arrays = load_arrays((folder / "model.safetensors").read_bytes())
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelError(f"{folder / 'model.safetensors'}: cannot be read: {error}") from error
+    return head, arrays
