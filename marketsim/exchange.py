@@ -14,6 +14,7 @@ from marketsim.market_data import publish
 from marketsim.matching import (
     MARKET,
     NEVER_RESTS,
+    SELF_TRADE_MASK,
     STOP,
     fillable,
     next_stop,
@@ -136,14 +137,18 @@ def tell_resting(m, b, order_id):
 
 
 @helper
+def with_self_trade(m, flags):
+    """Flags of a new order, with the exchange's rule for meeting an own one where it has none."""
+    return flags if flags & SELF_TRADE_MASK else flags | header(m).self_trade
+
+
+@helper
 def handle_order(m, slot):
     """A new order of an agent."""
     message = messages(m, slot)
     b, agent = message.symbol, message.sender
     side, price, size = message.side, message.price_ticks, message.size_lots
-    flags, stop, display = message.a, message.b, message.c
-    if not flags & (7 << 8):
-        flags |= header(m).self_trade
+    flags, stop, display = with_self_trade(m, message.a), message.b, message.c
     if flags & MARKET:
         price = 0
     reason = refusal(m, b, agent, side, price, size, display, stop, flags)

@@ -34,6 +34,7 @@ from marketsim.exchange import (
     handle_change,
     handle_order,
     run_stop,
+    with_self_trade,
 )
 from marketsim.flow_ring import view_flow
 from marketsim.history import handle_feed
@@ -75,7 +76,8 @@ def request_room(m, slot):
     message = messages(m, slot)
     b = message.symbol
     if message.kind == ORDER:
-        return event_room(m, b, message.side, message.price_ticks, message.size_lots, message.a)
+        flags = with_self_trade(m, message.a)
+        return event_room(m, b, message.side, message.price_ticks, message.size_lots, flags)
     side, size, flags = 1, 1, 0
     if message.kind == REPLACE:
         order_slot = index_find(m, message.order_id)

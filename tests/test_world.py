@@ -584,3 +584,45 @@ def test_a_buyer_finds_liquidity(day: Tape) -> None:
     simulation = simulate(day, agents={"buyer": buyer})
     assert said(simulation, "buyer")["executed_lots"] == 200
     assert said(simulation)["redrawn"] > 0
+
+
+# -- experiments -----------------------------------------------------------------------------------
+
+
+def background(saved: Path, **world: Any) -> dict[str, Any]:
+    config = configured(saved, **world)
+    del config["agents"]["buyer"]
+    return config
+
+
+BUYER = {"type": "pov", "participation": 0.2, "quantity": 300, "start": "09:32", "interval": "10s"}
+
+
+def test_an_experiment_asks_the_model_for_both_arms_at_once(saved: Path) -> None:
+    config = background(saved)
+    apart = []
+    for agents in ({}, {"buyer": BUYER}):
+        run = ms.run({**config, "agents": {**config["agents"], **agents}}, seed=2)
+        book = run.tape.book
+        apart.append((book.bid_price_ticks[-1, 0] + book.ask_price_ticks[-1, 0]) / 2)
+    generator = Simulation(config).agent("world").generator  # type: ignore[union-attr]
+    generator.asked.clear()
+    result = ms.ab(config, BUYER, seeds=[2], step="10s", settle="5s", executor="serial")
+    assert result.path["difference_ticks"].iloc[-1] == apart[1] - apart[0]
+    assert result.pairs["executed_lots"].iloc[0] > 0 and max(generator.asked) == 2
+    forked = ms.ab(
+        config, BUYER, seeds=[2], step="10s", settle="5s", fork_at="09:32", executor="serial"
+    )
+    same = ["executed_lots", "average_price_ticks", "at_end_ticks"]
+    assert (forked.pairs[same] == result.pairs[same]).all(axis=None)
+
+
+def test_a_kept_experiment_knows_its_model(saved: Path, tmp_path: Path) -> None:
+    config, out = background(saved), tmp_path / "sweep"
+    grid = {"agents.world.max_rejects": [3, 5]}
+    first = ms.sweep(config, grid, seeds=[1], out=out, executor="serial")
+    again = ms.sweep(config, grid, seeds=[1], out=out, executor="serial")
+    assert (first["volume_lots"] == again["volume_lots"]).all()
+    DummyFlow(lots=500).save(saved)
+    other = ms.sweep(config, grid, seeds=[1], out=out, executor="serial")
+    assert (first["volume_lots"] != other["volume_lots"]).all()
