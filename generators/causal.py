@@ -20,12 +20,17 @@ from marketsim.generators.orders import CLASSES, DEPTHS, FEATURES, OFFSETS, PROF
 
 POINTER = 16  #: width of the vectors by which depths are told apart
 BARRED = -12.0  #: logit of a depth that an order cannot have
+SYMBOL_NAMES = ("class", "depth", "size", "offset")
 MARKET_CLASS = 4  #: classes from here on have no depth
 
 
 @dataclass(frozen=True)
 class Size:
     """Width and depth of a causal model; ``window``: how many tokens a token sees, itself included.
+
+    In training, ``dropout`` is the share of coordinates that are left out, and ``noise`` the share
+    of events whose symbols are hidden and the deviation of what is added to the features: a day of
+    orders is soon learned by heart.
 
     Raises
     ------
@@ -38,13 +43,16 @@ class Size:
     heads: int = 4
     window: int = 256
     dropout: float = 0.1
+    noise: float = 0.1
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name != "dropout" and (not isinstance(value, int) or value < 1):
+            if name not in ("dropout", "noise") and (not isinstance(value, int) or value < 1):
                 raise ConfigError(f"{name} must be an integer > 0, was {value!r}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout must be from 0 to below 1, was {self.dropout!r}")
+        for name in ("dropout", "noise"):
+            if not 0 <= getattr(self, name) < 1:
+                value = getattr(self, name)
+                raise ConfigError(f"{name} must be from 0 to below 1, was {value!r}")
         if self.width % (2 * self.heads):
             raise ConfigError(
                 f"width must be a multiple of 2 * heads, was {self.width} with {self.heads} heads"
@@ -139,10 +147,15 @@ class Trunk(nn.Module):
         symbols : int64 (batch, events, 4), of the event before each token
         features : float32 (batch, events, FEATURES)
         """
+        noise = self.size.noise if self.training else 0.0
+        if noise:
+            features = features + noise * torch.randn_like(features)
         x = self.features_out(F.silu(self.features_in(features)))
         embeds = (self.embed_class, self.embed_depth, self.embed_size, self.embed_offset)
-        for i, embed in enumerate(embeds):
-            x = x + embed(symbols[..., i])
+        event = sum(embed(symbols[..., i]) for i, embed in enumerate(embeds))
+        if noise:
+            event = event * (torch.rand_like(features[..., :1]) >= noise)
+        x = x + event
         x = self.drop(x)  # (batch, events, width)
         angles = torch.arange(x.shape[1], dtype=torch.float64, device=x.device)[:, None]
         angles = angles * frequencies(self.size).to(x.device)
@@ -192,7 +205,8 @@ class TokenHeads(nn.Module):
     def depth_logits(self, hidden: Tensor, logits: Tensor, profile: Tensor) -> Tensor:
         """Logits plus how well each depth's profile (…, DEPTHS, PROFILE) answers the query."""
         places = F.relu(self.places(profile))  # (…, DEPTHS, POINTER)
-        return logits + (places @ self.query(hidden)[..., None])[..., 0]
+        pointed: Tensor = logits + (places @ self.query(hidden)[..., None])[..., 0]
+        return pointed
 
     def forward(
         self, h: Tensor, target: Tensor, profile: Tensor, level: Tensor
