@@ -2,14 +2,15 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marketsim.errors import DataError, ModelError
+from marketsim.errors import ConfigError, DataError, ModelError
 from marketsim.flow import FLOW, Flow, Order, View
-from marketsim.generators.base import OrderFlowGenerator
+from marketsim.generators.base import FitProgress, OrderFlowGenerator
 from marketsim.generators.inference import (
     RECENT_AT,
     STATE_INTS,
@@ -19,9 +20,13 @@ from marketsim.generators.inference import (
     state_floats,
     trunk_parts,
 )
-from marketsim.generators.orders import RECENT, Vocabulary
+from marketsim.generators.orders import RECENT, Vocabulary, mirror
 from marketsim.generators.token_sampling import DRAWS, POSSIBLE, head_parts, write_orders
 from marketsim.order_events import Event
+from marketsim.tape import Tape
+
+if TYPE_CHECKING:
+    from marketsim.generators.training import Training
 
 TRIES = 10  #: draws of an order before one that is surely possible takes its place
 
@@ -31,9 +36,7 @@ class CausalState:
 
     __slots__ = ("address", "floats", "ints", "pending")
 
-    def __init__(
-        self, ints: NDArray[np.int64], floats: NDArray[np.float32], pending: Flow
-    ) -> None:
+    def __init__(self, ints: NDArray[np.int64], floats: NDArray[np.float32], pending: Flow) -> None:
         self.ints, self.floats, self.pending = ints, floats, pending
         self.address = int(floats.ctypes.data)
 
@@ -41,12 +44,12 @@ class CausalState:
         return CausalState(self.ints.copy(), self.floats.copy(), self.pending.copy())
 
 
-class CausalFlow(OrderFlowGenerator):
+class TokenFlow(OrderFlowGenerator):
     """A transformer that reads the past once and draws the next order symbol by symbol.
 
     Parameters
     ----------
-    layers, width, heads, window, dropout : see :class:`marketsim.generators.causal.Size`.
+    layers, width, heads, window, dropout, noise : see :class:`marketsim.generators.causal.Size`.
     temperature : of all draws; below 1 the likely becomes likelier.
     """
 
@@ -60,11 +63,14 @@ class CausalFlow(OrderFlowGenerator):
         width: int = 128,
         heads: int = 4,
         window: int = 256,
-        dropout: float = 0.1,
+        dropout: float = 0.3,
+        noise: float = 0.15,
         temperature: float = 1.0,
     ) -> None:
+        if not 0 < temperature < 100:
+            raise ConfigError(f"temperature must be > 0, was {temperature!r}")
         self.shape = (layers, width, heads, window)
-        self.dropout, self.temperature = dropout, temperature
+        self.dropout, self.noise, self.temperature = dropout, noise, temperature
         self.vocabulary: Vocabulary | None = None
         self.tick_size: float | None = None
         self.weights: dict[str, NDArray[np.float32]] = {}
@@ -138,7 +144,9 @@ class CausalFlow(OrderFlowGenerator):
             uniforms, v.unit_ticks, v.depth_edges, v.size_edges, v.size_values, v.offset_values,
             self.temperature, out,
         )  # fmt: skip
-        return [Order(*row[1:]) if row[POSSIBLE] else None for row in out.tolist()]
+        return [
+            Order._make([*row[1:], 0, False]) if row[POSSIBLE] else None for row in out.tolist()
+        ]
 
     @staticmethod
     def _addresses(states: Sequence[CausalState]) -> NDArray[np.int64]:
@@ -179,6 +187,50 @@ class CausalFlow(OrderFlowGenerator):
             pending.view(FLOW).reshape(len(pending)) if pending.size else np.zeros(0, FLOW),
         )
 
+    # -- learning --------------------------------------------------------------------------
+
+    def network(self) -> Any:
+        """A network of its size, as it is before training."""
+        from marketsim.generators.causal import Size, TokenModel
+
+        return TokenModel(Size(*self.shape, self.dropout, self.noise))
+
+    def fit(
+        self,
+        tapes: Sequence[Tape],
+        *,
+        valid: Sequence[Tape] = (),
+        seed: int = 0,
+        progress: FitProgress | None = None,
+        training: "Training | None" = None,
+        checkpoint: Path | None = None,
+    ) -> Self:
+        """See :meth:`OrderFlowGenerator.fit`.
+
+        Raises
+        ------
+        DataError
+            If a tape has fewer events than a window and two.
+        ModelError
+            If the checkpoint is another training's.
+        """
+        from marketsim.generators.training import Training, train
+        from marketsim.generators.windows import TokenTask, flows_of
+
+        window = self.shape[3]
+        flows, held_out = flows_of(tapes, window + 2), flows_of(valid, window + 2)
+        vocabulary = Vocabulary.fit([*flows, *(mirror(flow) for flow in flows)])
+        task = TokenTask(flows, held_out, vocabulary, window)
+        network = self.network()
+        told = train(
+            network, task, training or Training(), seed=seed, progress=progress,
+            checkpoint=checkpoint,
+        )  # fmt: skip
+        self.vocabulary, self.tick_size = vocabulary, tapes[0].meta["tick_size"]
+        self.training = {"symbols": [tape.meta["symbol"] for tape in tapes], **told}
+        self.set_weights({name: value.numpy() for name, value in network.state_dict().items()})
+        return self
+
     # -- what it has learned ---------------------------------------------------------------
 
     @property
@@ -211,7 +263,8 @@ class CausalFlow(OrderFlowGenerator):
         layers, width, heads, window = self.shape
         return {
             "architecture": self.architecture, "layers": layers, "width": width, "heads": heads,
-            "window": window, "dropout": self.dropout, "temperature": self.temperature,
+            "window": window, "dropout": self.dropout, "noise": self.noise,
+            "temperature": self.temperature,
         }  # fmt: skip
 
     def learned(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -89,7 +89,7 @@ def _floats(typingctx: Any, address: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], ir.FloatType().as_pointer())
 
-    return types.CPointer(types.float32)(types.int64), codegen
+    return types.CPointer(types.float32)(types.int64)  # type: ignore[attr-defined], codegen
 
 
 @helper

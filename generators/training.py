@@ -202,7 +202,7 @@ class _Loop:
         if not torch.isfinite(total):
             raise DataError(f"training: the loss of step {self.step} is {float(total)}")
         self.optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
@@ -283,7 +283,7 @@ class _Loop:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(str(self.path), "pt") as file:  # type: ignore[no-untyped-call]
+            with safe_open(str(self.path), "pt") as file:
                 head = json.loads(file.metadata()["head"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             for name, module in self._modules().items():
@@ -352,4 +352,4 @@ def _tensorboard(folder: str | None) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError(f"tensorboard: needs the package tensorboard: {error}") from error
-    return SummaryWriter(folder)  # type: ignore[no-untyped-call]
+    return SummaryWriter(folder)

@@ -86,9 +86,7 @@ class TokenTask:
 
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean nats an order of each symbol."""
-        return dict(
-            zip(SYMBOL_NAMES, (loss.mean() for loss in network(batch)), strict=True)
-        )
+        return dict(zip(SYMBOL_NAMES, (loss.mean() for loss in network(batch)), strict=True))
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Mean nats an order of the held-out flows."""
