@@ -12,7 +12,7 @@ from marketsim.events import EXCHANGE, Message, send, wake_at
 from marketsim.kernel import send_wake
 from marketsim.market import WAKE, Market, agents, feed, header
 from marketsim.records import FEED
-from marketsim.tape import Tape
+from marketsim.tape import Table, Tape
 
 _FEED = int(Message.FEED)
 
@@ -59,21 +59,7 @@ class ReplayAgent(CompiledAgent):
         DataError
             If the tape has no rows, or its times go back.
         """
-        rows = _feed_rows(self.tape, int(market.header["open_ns"]))
-        start = int(market.header["feed_count"])
-        rows["origin"][rows["origin"] > 0] += start
-        if start + len(rows) > market.capacities["feed"]:
-            market.resize("feed", start + len(rows))
-        market.view("feed")[start : start + len(rows)] = rows
-        market.header["feed_count"] = start + len(rows)
-        # Ids of recorded orders are theirs; ids that we give out come after them all.
-        taken = int(self.tape.orders["order_id"].max(initial=0)) + 1
-        market.header["next_order_id"] = max(int(market.header["next_order_id"]), taken)
-        agent = members.start
-        record = market.view("agents")[agent]
-        record["state"], record["state_size"], record["cursor"] = start, len(rows), 0
-        record["mark"] = market.header["next_order_id"]
-        send_wake(market.address, agent, int(rows["time_ns"][0]))
+        play_back(market, members.start, self.tape, len(self.tape), self.reveals)
 
     def summary(self, market: Market) -> dict[str, Any]:
         """Where the recorded flow came from."""
@@ -81,9 +67,33 @@ class ReplayAgent(CompiledAgent):
         return {"source": str(meta.get("source", "")), "source_rows": len(self.tape)}
 
 
-def _feed_rows(tape: Tape, open_ns: int) -> Any:
-    """Rows of the tape's orders with the reveals behind each, as the block's feed has them."""
-    source, reveals = tape.orders, tape.reveals
+def play_back(market: Market, agent: int, tape: Tape, rows_count: int, reveals: Table) -> None:
+    """Copy the first rows of a tape into the block's feed, and wake an agent to send them.
+
+    Raises
+    ------
+    DataError
+        If there are no rows, or their times go back.
+    """
+    source = tape.orders if rows_count == len(tape) else tape.orders.take(slice(rows_count))
+    rows = _feed_rows(source, reveals, int(market.header["open_ns"]))
+    start = int(market.header["feed_count"])
+    rows["origin"][rows["origin"] > 0] += start
+    if start + len(rows) > market.capacities["feed"]:
+        market.resize("feed", start + len(rows))
+    market.view("feed")[start : start + len(rows)] = rows
+    market.header["feed_count"] = start + len(rows)
+    # Ids of recorded orders are theirs; ids that we give out come after them all.
+    taken = int(source["order_id"].max(initial=0)) + 1
+    market.header["next_order_id"] = max(int(market.header["next_order_id"]), taken)
+    record = market.view("agents")[agent]
+    record["state"], record["state_size"], record["cursor"] = start, len(rows), 0
+    record["mark"] = market.header["next_order_id"]
+    send_wake(market.address, agent, int(rows["time_ns"][0]))
+
+
+def _feed_rows(source: Table, reveals: Table, open_ns: int) -> Any:
+    """Rows of a tape's orders with the reveals behind each, as the block's feed has them."""
     n, extra = source.size, reveals.size
     if n == 0:
         raise DataError("data: the tape to replay has no rows of orders")

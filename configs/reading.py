@@ -65,7 +65,7 @@ def read_simulation(raw: dict[str, Any], default_name: str) -> SimulationConfig:
         ),
     )
     for agent in config.agents:
-        if agent.type == "replay" and data is None:
+        if agent.type in ("replay", "world") and data is None:
             raise ConfigError(
                 f"data must be given for agents.{agent.name} to replay: a LOBSTER zip or CSV, the"
                 f" folder of a saved tape, or 'synthetic' (--set data=FILE)"

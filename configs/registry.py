@@ -20,6 +20,7 @@ AGENTS = {
     "replay": "marketsim.agents.replay:ReplayAgent",
     "twap": "marketsim.agents.twap:TWAPAgent",
     "value": "marketsim.agents.value:ValueAgent",
+    "world": "marketsim.agents.world:WorldAgent",
 }
 
 #: Parameters of an agent class that the simulation fills in; a configuration cannot.

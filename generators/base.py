@@ -121,6 +121,8 @@ class OrderFlowGenerator(ABC):
 
 
 FORMAT = "marketsim-model-1"
+#: Files of a saved model.
+FILES = ("model.json", "model.safetensors")
 #: Registered name -> where its class is; imported when it is first asked for.
 GENERATORS = {
     "bootstrap": "marketsim.generators.bootstrap:BlockBootstrap",
@@ -178,7 +180,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder")
-    for name in ("model.json", "model.safetensors"):
+    for name in FILES:
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: {name} is missing")
     try:

@@ -1,4 +1,4 @@
-"""The causal model on a CPU, compiled: one pass of the trunk a new event, for any number of markets.
+"""The causal model on a CPU, compiled: one pass of the trunk a new event, for many markets.
 
 Equal to :class:`marketsim.generators.causal.TokenModel` but for rounding. Every sum runs in the
 same order however many markets share a pass, so that a market's flow does not depend on the others,
@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import types as _types
 from numba.extending import intrinsic as _intrinsic
 from numpy.typing import NDArray
 
@@ -19,6 +19,7 @@ from marketsim.compile import arithmetic, entry, helper
 from marketsim.generators.orders import FEATURES, RECENT, event_symbols, token_features
 
 intrinsic: Any = _intrinsic
+types: Any = _types
 
 _WIDE = 8  # inputs a matrix product takes at a time; all inner widths are multiples of it
 INPUTS = -(-FEATURES // _WIDE) * _WIDE  # features, padded
@@ -89,7 +90,7 @@ def _floats(typingctx: Any, address: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], ir.FloatType().as_pointer())
 
-    return types.CPointer(types.float32)(types.int64)  # type: ignore[attr-defined], codegen
+    return types.CPointer(types.float32)(types.int64), codegen
 
 
 @helper

@@ -202,7 +202,7 @@ class _Loop:
         if not torch.isfinite(total):
             raise DataError(f"training: the loss of step {self.step} is {float(total)}")
         self.optimiser.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
@@ -252,7 +252,7 @@ class _Loop:
             return
         from safetensors.torch import save
 
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for name, module in self._modules().items():
             tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         for number, state in self.optimiser.state_dict()["state"].items():

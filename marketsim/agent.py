@@ -104,6 +104,10 @@ class Agent:
     latency_ns: int | None = None
     site: str | None = None
     computation_delay_ns: int | None = None
+    #: Compiled code that gets its messages until Python does, or none.
+    wake: ClassVar["Callback | None"] = None
+    wants_answers: ClassVar[bool] = True
+    hears_fills: ClassVar[bool] = True
 
     def on_start(self, market: "Handle") -> None:
         """The simulation begins; ask for wake-ups and feeds here."""

@@ -14,6 +14,7 @@ from marketsim.codes import OrderKind
 from marketsim.compile import helper
 from marketsim.crossing import find_price
 from marketsim.events import message_room, tell
+from marketsim.flow_ring import flow_room
 from marketsim.ladder import ASKS, BIDS, drop_level, is_hidden
 from marketsim.market import (
     agents,
@@ -183,7 +184,7 @@ def cross_pair(m, b):
 @helper
 def start_uncross(m, b):
     """The auction's price and its row; False when the block is too small for what is written."""
-    if not (tape_room(m, 2) and history_room(m, 2) and rules_room(m, b)):
+    if not (tape_room(m, 2) and history_room(m, 2) and rules_room(m, b) and flow_room(m, b, 1)):
         return False
     book = books(m, b)
     rule = rules(m, b)
@@ -223,7 +224,9 @@ def drop_market_orders(m, b, ladder):
         level_slot = best_level(m, b, ladder)
         if abs(levels(m, level_slot).price_ticks) < MAX_PRICE:
             return True
-        if not (message_room(m, 2) and tape_room(m, 2) and history_room(m, 2)):
+        if not (
+            message_room(m, 2) and tape_room(m, 2) and history_room(m, 2) and flow_room(m, b, 1)
+        ):
             return False
         slot = first_order(m, level_slot)
         order = orders(m, slot)

@@ -9,9 +9,10 @@ import numpy as np
 
 from marketsim.agent import Agent
 from marketsim.errors import ConfigError
-from marketsim.kernel import BUDGET, DONE, advance_address, advance_many
+from marketsim.kernel import BUDGET, DONE, THINK, advance_address, advance_many
 from marketsim.result import Run, make_run
 from marketsim.simulation import EVENTS_A_CALL, Simulation
+from marketsim.thinking import think
 
 #: Called with (simulated time, its end, events so far of all markets).
 Progress = Callable[[int, int, int], None]
@@ -74,8 +75,8 @@ class Batch:
         blocks[:] = [simulation._market.address for simulation in self.simulations]
         codes[:] = BUDGET
         next_tick = time.perf_counter() + _TICK_S
-        while self._advance_all(until_ns):
-            for i in np.flatnonzero(codes != DONE).tolist():
+        while self._advance_all(until_ns) or self._think():
+            for i in np.flatnonzero((codes != DONE) & (codes != THINK)).tolist():
                 simulation = self.simulations[i]
                 simulation._serve(int(codes[i]))
                 blocks[i] = simulation._market.address
@@ -87,8 +88,17 @@ class Batch:
         if progress is not None:
             self._tell(progress, until_ns)
 
+    def _think(self) -> bool:
+        """Let the world agents decide, all markets at once; False if no market waits for it."""
+        waiting = np.flatnonzero(self._codes == THINK).tolist()
+        think(self.simulations[i] for i in waiting)
+        for i in waiting:
+            self._codes[i] = BUDGET
+            self._blocks[i] = self.simulations[i]._market.address
+        return bool(waiting)
+
     def _advance_all(self, until_ns: int) -> int:
-        """One pass over all markets that are not done; returns how many are left."""
+        """One pass over all markets that can go on; returns how many still can."""
         address, blocks, codes = self._advance, self._blocks, self._codes
         if self._pool is None:
             left: int = advance_many(address, blocks, until_ns, EVENTS_A_CALL, codes)

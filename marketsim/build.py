@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from marketsim.agent import Agent, CompiledAgent
+from marketsim.compile import Callback
 from marketsim.errors import ConfigError
 from marketsim.handle import Handle
 from marketsim.latency import ConstantLatency
@@ -30,7 +31,8 @@ _TAPE_ROWS = {"order_rows": 16_384, "trade_rows": 8_192, "delta_rows": 32_768}
 class Group:
     """Agents of one entry of the configuration, or one that was given as an object.
 
-    ``compiled`` is the population that they all are, or None for Python agents.
+    ``compiled`` is the population that they all are, or None for Python agents. ``reveals``: of the
+    tape that it plays back, or None.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Group:
     symbol: int
     entry: Any
     compiled: CompiledAgent | None
+    reveals: Any = None
 
 
 def build(
@@ -74,6 +77,7 @@ def build(
     simulation.groups = []
     simulation.agent_names = []
     simulation.given_agents = list(given)
+    simulation._codes = []
     _make_block(simulation, sum(entry.count for entry in loaded.agents) + len(given))
     _draw_fundamentals(simulation, price_paths or {})
     for entry, built in zip(loaded.agents, early, strict=True):
@@ -216,11 +220,10 @@ def _add_entry(simulation: "Simulation", entry: Any, built: Any) -> None:
     if built is None:
         built = entry.build(tape=simulation.source)
     compiled = built if isinstance(built, CompiledAgent) else None
-    group = Group(entry.name, entry.type, members, symbol, entry, compiled)
-    if entry.type == "replay":
-        _check_replay(simulation, group)
+    reveals = getattr(built, "reveals", None)
+    group = Group(entry.name, entry.type, members, symbol, entry, compiled, reveals)
     latency = entry.latency or simulation.config.latency
-    _add_group(simulation, group, latency, entry.site)
+    _add_group(simulation, group, built, latency, entry.site)
     if compiled is None:
         for agent in members:
             _add_python(simulation, agent, built if agent == first else entry.build(), symbol)
@@ -241,36 +244,42 @@ def _add_given(simulation: "Simulation", name: str, agent: Any) -> None:
             delay_ns = agent.computation_delay_ns
     simulation._market.view("agents")[number]["delay_ns"] = delay_ns
     members = range(number, number + 1)
-    group = Group(name, type(agent).__name__, members, 0, None, compiled)
-    _add_group(simulation, group, latency, site)
+    reveals = getattr(agent, "reveals", None)
+    group = Group(name, type(agent).__name__, members, 0, None, compiled, reveals)
+    _add_group(simulation, group, agent, latency, site)
     if compiled is None:
         _add_python(simulation, number, agent, 0)
 
 
 def _check_replay(simulation: "Simulation", group: Group) -> None:
-    others = [other for other in simulation.groups if other.type == "replay"]
+    others = [other for other in simulation.groups if other.reveals is not None]
     if len(group.members) > 1 or group.symbol in [other.symbol for other in others]:
-        raise ConfigError(f"agents.{group.name}: only one replay agent can play a symbol's data")
+        raise ConfigError(
+            f"agents.{group.name}: only one replay or world agent can play a symbol's data"
+        )
 
 
-def _add_group(simulation: "Simulation", group: Group, latency: Any, site: str | None) -> None:
+def _add_group(
+    simulation: "Simulation", group: Group, built: Any, latency: Any, site: str | None
+) -> None:
     """What all agents of a group have: latency, what they hear, compiled code."""
     market, members, compiled = simulation._market, group.members, group.compiled
+    if group.reveals is not None:
+        _check_replay(simulation, group)
     simulation.groups.append(group)
     try:
         latency.apply(market, members, site)
     except ConfigError as error:
         raise ConfigError(f"agents.{group.name}: {error}") from error
-    kind = 0 if compiled is None else _kind_of(simulation, compiled)
+    kind = 0 if built.wake is None else _kind_of(simulation, built.wake)
     records = market.view("agents")[members.start : members.stop]
     records["kind"] = kind
     records["inbox_head"] = records["inbox_tail"] = -1
-    records["wants"] = HEARS_FILLS | HEARS_ANSWERS
+    records["wants"] = (HEARS_ANSWERS if built.wants_answers else 0) | (
+        HEARS_FILLS | HEARS_REFUSALS if built.hears_fills else 0
+    )
     looks_back_ns = 0
     if compiled is not None:
-        records["wants"] = (HEARS_ANSWERS if compiled.wants_answers else 0) | (
-            HEARS_FILLS | HEARS_REFUSALS if compiled.hears_fills else 0
-        )
         head = market.header
         head["headroom"] = max(int(head["headroom"]), compiled.headroom)
         looks_back_ns = compiled.looks_back_ns
@@ -286,13 +295,13 @@ def _add_python(simulation: "Simulation", number: int, agent: Agent, symbol: int
     simulation._python[number] = (agent, handle)
 
 
-def _kind_of(simulation: "Simulation", agent: CompiledAgent) -> int:
-    """Number of a compiled agent's code in the block's table; 0 is for Python agents."""
-    market = simulation._market
-    known = (group.compiled for group in simulation.groups)
-    kinds = list(dict.fromkeys(type(other).wake for other in known if other is not None))
-    number = kinds.index(type(agent).wake) + 1
+def _kind_of(simulation: "Simulation", wake: Callback) -> int:
+    """Number of an agent's compiled code in the block's table; 0 is for Python agents."""
+    market, codes = simulation._market, simulation._codes
+    if wake not in codes:
+        codes.append(wake)
+    number = codes.index(wake) + 1
     if number >= market.capacities["kinds"]:
         market.resize("kinds", 2 * market.capacities["kinds"])
-    market.view("kinds")[number]["address"] = type(agent).wake.address
+    market.view("kinds")[number]["address"] = wake.address
     return number

@@ -22,6 +22,8 @@ from numba.core.ccallback import CFunc
 #: Compiled code checks slots against capacities when ``NUMBA_BOUNDSCHECK=1``.
 BOUNDSCHECK = bool(numba.config.BOUNDSCHECK)
 
+#: Sources of constants that compiled code is made with.
+_CODES = ("codes.py", "compile.py", "order_events.py", "records.py")
 _said_why: list[str] = []
 
 
@@ -41,7 +43,7 @@ def source_stamp() -> str:
     digest = hashlib.sha256(f"{numba.__version__} {sys.version} {BOUNDSCHECK}".encode())
     for file in sorted(root.glob("*.py")) + sorted(root.glob("*/*.py")):
         content = file.read_bytes()
-        if b"marketsim.compile" in content or file.name in ("compile.py", "codes.py", "records.py"):
+        if b"marketsim.compile" in content or file.name in _CODES:
             digest.update(str(file.relative_to(root)).encode() + b"\0" + content)
     return digest.hexdigest()
 

@@ -44,6 +44,8 @@ def state_bytes(market: Market) -> Iterator[bytes]:
     yield market.view("counters").tobytes()
     yield market.view("words")[: int(head["words_count"])].tobytes()
     yield _columns(market.view("books"), ("rows", "state"))
+    if head["flow_width"]:
+        yield _columns(market.view("books"), ("generates", "due", "unread", "draft", "sent"))
     yield _columns(market.view("rules"), _RULE)
     yield from _windows(market)
     yield market.view("incidents")[: int(head["incidents_count"])].tobytes()

@@ -23,7 +23,9 @@ class Message(IntEnum):
 
     To the exchange: ``ORDER`` (a flags, b stop, c display), ``CANCEL``, ``REDUCE``, ``REPLACE``,
     ``FEED`` (a index of the recorded row), ``CLOSE``, ``PHASE`` (a phase that begins, b number of
-    the halt that it ends, or 0; c when it is to end), ``LIMIT`` (b number of the limit state).
+    the halt that it ends, or 0; c when it is to end), ``LIMIT`` (b number of the limit state),
+    ``GENERATE`` (its sender writes the flow from now on). With ``d``, an order or a cancel is a
+    draft of this number, dropped unless it is its book's.
     To an agent: ``WAKE``; ``ACCEPTED``; ``REJECTED`` (a reason); ``FILLED`` (a lots left, b 1 if
     maker, c fee in millionths); ``CANCELLED`` (a cause, b lots left); ``REPLACED`` (a how many
     more lots are open than were); ``CHANGE_REJECTED`` (a reason); ``TRIGGERED``; ``L1`` (a, b best
@@ -40,6 +42,7 @@ class Message(IntEnum):
     CLOSE = 406
     PHASE = 407
     LIMIT = 408
+    GENERATE = 409
     WAKE = 410
     ACCEPTED = 411
     REJECTED = 412

@@ -7,6 +7,7 @@ from marketsim.auction import close_books, replace_in_call, rest_in_call
 from marketsim.codes import Cancelled, Flag, OrderKind, Reject
 from marketsim.compile import helper
 from marketsim.events import Message, ask, message_room, tell
+from marketsim.flow_ring import flow_room
 from marketsim.ladder import BUY_STOPS, SELL_STOPS, index_find
 from marketsim.market import agents, books, counters, header, messages, orders
 from marketsim.market_data import publish
@@ -285,9 +286,14 @@ def expire_day_orders(m, slot):
         order = orders(m, message.a)
         if order.level >= 0 and order.flags & DAY:
             each = 2 + h.subscriptions_count
-            if not (message_room(m, 2 * each) and tape_room(m, 2) and history_room(m, 2)):
-                return False
             b = order.symbol
+            if not (
+                message_room(m, 2 * each)
+                and tape_room(m, 2)
+                and history_room(m, 2)
+                and flow_room(m, b, 1)
+            ):
+                return False
             take_out(m, b, message.a, 0, EXPIRED)
             if has_feeds(m):
                 publish(m, b)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from marketsim.account import fill_reached
 from marketsim.auction import handle_limit, handle_phase
 from marketsim.compile import direct, entry, helper, native_address
+from marketsim.drafts import begin_flow, is_void, note_sent, send_draft
 from marketsim.events import (
     EXCHANGE,
     INBOX,
@@ -34,6 +35,7 @@ from marketsim.exchange import (
     handle_order,
     run_stop,
 )
+from marketsim.flow_ring import view_flow
 from marketsim.history import handle_feed
 from marketsim.ladder import index_find
 from marketsim.market import (
@@ -53,10 +55,11 @@ from marketsim.records import AGENT, BOOK, HEADER, LADDER, LEVEL, MESSAGE, QUEUE
 from marketsim.settlement import FILLED, TAPE_FULL, event_room
 
 #: What :func:`advance` returns.
-DONE, PYTHON, GROW, EMPTY_TAPE, BUDGET = 701, 702, 703, 704, 705
+DONE, PYTHON, GROW, EMPTY_TAPE, BUDGET, THINK = 701, 702, 703, 704, 705, 706
 FEED, REPLACE = int(Message.FEED), int(Message.REPLACE)
 CLOSE = int(Message.CLOSE)
 PHASE, LIMIT = int(Message.PHASE), int(Message.LIMIT)
+GENERATE = int(Message.GENERATE)
 #: :func:`send_order` and :func:`send_change` return this when the block must grow first.
 NO_ROOM = -1
 SLOT_MASK = (1 << SLOT_BITS) - 1
@@ -94,8 +97,14 @@ def to_exchange(m, slot):
         return handle_phase(m, slot)
     if kind == LIMIT:
         return handle_limit(m, slot)
+    if kind == GENERATE:
+        begin_flow(m, slot)
+        return True
+    if is_void(m, slot):
+        return True
     if not request_room(m, slot):
         return False
+    note_sent(m, slot)
     if kind == ORDER:
         handle_order(m, slot)
     else:
@@ -146,7 +155,8 @@ def to_agent(m, slot):
 def advance(m, until_ns, budget):
     """Handle events up to and including ``until_ns``, at most ``budget`` of them.
 
-    Returns DONE, PYTHON (the message is in the header's mail), GROW, EMPTY_TAPE or BUDGET.
+    Returns DONE, PYTHON (the message is in the header's mail), GROW, EMPTY_TAPE, BUDGET or THINK: a
+    world agent is to decide, all that happens at this instant has happened.
     """
     h = header(m)
     while True:
@@ -157,6 +167,9 @@ def advance(m, until_ns, budget):
             if not run_stop(m):
                 return EMPTY_TAPE if h.grow_pool == TAPE_FULL else GROW
             continue
+        if h.thinking and (h.events_count == 0 or queued(m, 0).time_ns > h.now_ns):
+            h.thinking = 0
+            return THINK
         if h.events_count == 0 or queued(m, 0).time_ns > until_ns:
             h.now_ns = max(h.now_ns, until_ns)
             return DONE
@@ -226,17 +239,17 @@ def fetch_ahead(blocks, i):
 
 @entry
 def advance_many(address, blocks, until_ns, budget, codes):
-    """:func:`advance`, by its address, for every market whose code is not DONE yet.
+    """:func:`advance`, by its address, for every market whose code is neither DONE nor THINK.
 
     ``blocks``: int64[n], addresses of the markets; ``codes``: int64[n], what each returned last.
-    Returns how many are not DONE.
+    Returns how many are neither of both.
     """
     left = 0
     for i in range(len(blocks)):
         fetch_ahead(blocks, i)
-        if codes[i] != DONE:
+        if codes[i] != DONE and codes[i] != THINK:
             codes[i] = call_native(address, blocks[i], until_ns, budget)
-            if codes[i] != DONE:
+            if codes[i] != DONE and codes[i] != THINK:
                 left += 1
     return left
 
@@ -288,6 +301,8 @@ class Calls(NamedTuple):
     send_wake: Callable[..., int]
     view_touch: Callable[..., int]
     view_trades: Callable[..., int]
+    view_flow: Callable[..., int]
+    send_draft: Callable[..., int]
 
 
 @functools.cache
@@ -300,6 +315,8 @@ def calls() -> Calls:
         direct(send_wake, 3),
         direct(view_touch, 3),
         direct(view_trades, 3),
+        direct(view_flow, 5),
+        direct(send_draft, 8),
     )
 
 

@@ -17,7 +17,17 @@ from numba.extending import intrinsic as _intrinsic
 from marketsim.codes import Phase
 from marketsim.compile import BOUNDSCHECK, helper
 from marketsim.errors import StateError
-from marketsim.records import HEADER, MAIL, PLACE, POOL_NAMES, POOLS, QUEUE_START, RECYCLED, WORD
+from marketsim.records import (
+    FLOW_LEVELS,
+    HEADER,
+    MAIL,
+    PLACE,
+    POOL_NAMES,
+    POOLS,
+    QUEUE_START,
+    RECYCLED,
+    WORD,
+)
 
 intrinsic: Any = _intrinsic
 
@@ -150,6 +160,24 @@ def columns_at(dtype: np.dtype[Any]) -> Any:
     return checked
 
 
+def _word_at() -> Any:
+    record = numba.from_dtype(WORD)
+
+    @intrinsic
+    def word_at(typingctx: Any, address: Any, index: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            place = builder.add(args[0], builder.mul(args[1], ir.Constant(ir.IntType(64), 8)))
+            return builder.inttoptr(place, context.get_value_type(record))
+
+        return record(types.int64, types.int64), codegen
+
+    return word_at
+
+
+#: Word of an array of the caller's: ``(address, index) -> record``.
+word_at = _word_at()
+
+
 @intrinsic
 def call_agent(typingctx: Any, address: Any, m: Any, agent: Any, message: Any) -> Any:
     """Call a compiled agent's ``wake(m, agent, message)`` by its address."""
@@ -182,6 +210,8 @@ subscriptions = _accessor("subscriptions")
 messages = _accessor("messages")
 events = _accessor("events")
 history = _accessor("history")
+flow = _accessor("flow")
+flow_levels = _accessor("flow_levels")
 scratch = _accessor("scratch")
 feed = _accessor("feed")
 words = _accessor("words")
@@ -210,8 +240,9 @@ class Market:
             "ladders": 4 * n_books, "rungs": 4 * n_books * 64, "orders": 256,
             "levels": 128, "index": 512, "outcomes": 128, "agents": max(n_agents, 1),
             "kinds": 16, "accounts": max(n_agents * n_books, 1), "subscriptions": 8,
-            "messages": 256, "events": 256, "history": 1, "scratch": 64, "feed": 1, "words": 64,
-            "counters": 64, "order_rows": 1, "trade_rows": 1, "delta_rows": 1,
+            "messages": 256, "events": 256, "history": 1, "flow": 1, "flow_levels": 1,
+            "scratch": 64, "feed": 1, "words": 64, "counters": 64,
+            "order_rows": 1, "trade_rows": 1, "delta_rows": 1,
         }  # fmt: skip
         unknown = set(capacities) - set(size)
         if unknown:
@@ -225,6 +256,7 @@ class Market:
             head[f"{name}_free"] = -1
         self.view("books")["tick"] = 1
         self.view("books")["lot"] = 1
+        self.view("books")["unread"] = NEVER
         plain_rules(self.view("rules"))
 
     def _allocate(self, capacities: dict[str, int]) -> None:
@@ -247,6 +279,7 @@ class Market:
             self.header[f"{name}_offset"] = offsets[name]
             self.header[f"{name}_capacity"] = capacities[name]
         self.header["ladder_levels"] = capacities["rungs"] // capacities["ladders"]
+        self.header["flow_width"] = capacities["flow"] // capacities["books"] & ~1  # 0 is off
         self.header["index_mask"] = capacities["index"] - 1
         self.header["index_shift"] = 64 - int(capacities["index"]).bit_length() + 1
 
@@ -277,6 +310,10 @@ class Market:
             capacity = -(-capacity // capacities["ladders"]) * capacities["ladders"]
         if name in ("index", "history"):
             capacity = 1 << (capacity - 1).bit_length()
+        if name == "flow":
+            width = 1 << (-(-capacity // capacities["books"]) - 1).bit_length()
+            capacity = width * capacities["books"]
+            capacities["flow_levels"] = capacity * FLOW_LEVELS
         if name == "orders":
             wanted = 1 << (2 * capacity - 1).bit_length()
             capacities["index"] = max(capacities["index"], wanted)
@@ -300,11 +337,19 @@ class Market:
                 target.reshape(ladders_count, -1)[:, : rows.shape[1]] = rows
             elif pool == "history":
                 _move_ring(source, target, int(self.header["history_count"]))
+            elif pool in ("flow", "flow_levels") and len(source) not in (1, len(target)):
+                self._move_flow(source, target, 1 if pool == "flow" else FLOW_LEVELS)
             elif pool != "index" or len(source) == len(target):
                 # As bytes: NumPy copies records field by field.
                 target.view(np.uint8)[: source.nbytes] = source.view(np.uint8)
             else:
                 self._reindex(source, target)
+
+    def _move_flow(self, source: Any, target: Any, each: int) -> None:
+        books = len(self.view("books"))
+        rings = zip(source.reshape(books, -1, each), target.reshape(books, -1, each), strict=True)
+        for (old, new), rows in zip(rings, self.view("books")["rows"].tolist(), strict=True):
+            _move_ring(old, new, rows)
 
     def _reindex(self, source: Any, target: Any) -> None:
         mask, shift = int(self.header["index_mask"]), int(self.header["index_shift"])
@@ -376,6 +421,8 @@ HASH = 0x9E3779B97F4A7C15 - (1 << 64)
 
 #: Where a rule has no price.
 NO_PRICE = -(1 << 62)
+#: First unread row of a book whose rows nobody reads.
+NEVER = 1 << 62
 
 
 def plain_rules(table: Any) -> None:

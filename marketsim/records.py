@@ -29,10 +29,13 @@ LADDER = _record("levels", "orders", "icebergs")
 RUNG = _record("key", "level")
 #: Totals of one book; ``bought_lots``: the part of the volume whose aggressor bought.
 #: ``state``: bits of :class:`marketsim.codes.State`, 0 in plain trading. ``rows``: rows of the
-#: tape's orders so far; ``oracle``: where its fundamental value is, 0 for none.
+#: tape's orders so far; ``oracle``: where its fundamental value is, 0 for none. For a world agent:
+#: ``generates``: whether it writes the flow; ``due``: whether it is to decide; ``unread``: first
+#: row that it has not seen; ``draft``: number of its order on the way, 0 for none; ``sent``: how
+#: many came to the exchange.
 BOOK = _record(
     "last_ticks", "traded", "trades", "volume_lots", "notional", "resting_lots", "state",
-    "tick", "lot", "rows", "bought_lots", "oracle",
+    "tick", "lot", "rows", "bought_lots", "oracle", "generates", "due", "unread", "draft", "sent",
 )  # fmt: skip
 #: Market rules of one book and where they stand; see :mod:`marketsim.rules`. Missing prices are
 #: ``NO_PRICE``, shares in millionths. ``cross_*``: of the auction that is found, or under way.
@@ -98,6 +101,13 @@ FEED = _record(
     "time_ns", "order_id", "price_ticks", "size_lots", "hidden_lots", "taken_lots",
     small=("price_subticks", "kind", "side", "reveals", "origin"),
 )  # fmt: skip
+#: A row of the tape's orders, kept for a world agent; the book before it is in the pool
+#: ``flow_levels``, ten levels a row, the best first, empty ones 0.
+FLOW_ROW = _record(
+    "time_ns", "price_ticks", "size_lots", "traded_lots", "first_ticks", small=("kind", "side")
+)
+FLOW_LEVEL = _record("bid_ticks", "bid_lots", "ask_ticks", "ask_lots")
+FLOW_LEVELS = 10
 #: A level, while a past view of the book is put together.
 SCRATCH = _record("price_ticks", "size_lots")
 #: A word of a compiled agent's own state, or a counter.
@@ -135,6 +145,7 @@ POOLS: dict[str, np.dtype[Any]] = {
     "ladders": LADDER, "rungs": RUNG, "orders": ORDER, "levels": LEVEL,
     "index": INDEX, "outcomes": OUTCOME, "agents": AGENT, "kinds": KIND, "accounts": ACCOUNT,
     "subscriptions": SUBSCRIPTION, "messages": MESSAGE, "events": EVENT, "history": HISTORY,
+    "flow": FLOW_ROW, "flow_levels": FLOW_LEVEL,
     "scratch": SCRATCH, "feed": FEED, "words": WORD, "counters": WORD,
     "order_rows": ORDER_ROW, "trade_rows": TRADE_ROW, "delta_rows": DELTA_ROW,
 }  # fmt: skip
@@ -151,7 +162,8 @@ _SCALARS = (
     "words_count", "feed_count", "order_rows_count", "trade_rows_count", "delta_rows_count",
     "tape_on", "processed", "filled_lots", "resume_result", "stops_pending", "maker_fee_rate",
     "taker_fee_rate", "maker_fee_per_lot", "taker_fee_per_lot", "self_trade", "headroom",
-    "auction_fee_rate", "auction_fee_per_lot", "incidents_count", "steps_count",
+    "auction_fee_rate", "auction_fee_per_lot", "incidents_count", "steps_count", "flow_width",
+    "thinking",
 )  # fmt: skip
 MAIL = tuple(f"mail{i}" for i in range(16))  # where entry points leave several results
 HEADER = _record(
@@ -161,4 +173,4 @@ HEADER = _record(
     *(f"{name}_{what}" for name in RECYCLED for what in ("free", "used", "live")),
     *MAIL,
 )
-PLACE = ("grow_pool", "grow_needed", "index_mask", "index_shift", "ladder_levels")
+PLACE = ("grow_pool", "grow_needed", "index_mask", "index_shift", "ladder_levels", "flow_width")

@@ -8,6 +8,7 @@ from marketsim.account import book_fill
 from marketsim.codes import Cancelled, Feed, OrderKind, Outcome
 from marketsim.compile import helper, hot
 from marketsim.events import Message, message_room, tell
+from marketsim.flow_ring import flow_room, keep_row, keep_trade
 from marketsim.market import (
     agents,
     ask_for,
@@ -21,9 +22,7 @@ from marketsim.market import (
     trade_rows,
 )
 from marketsim.market_data import publish
-from marketsim.matching import (
-    next_stop,
-)
+from marketsim.matching import SELF_TRADE_MASK, next_stop
 from marketsim.phases import after_rules
 from marketsim.records import POOL_NAMES
 from marketsim.room import most_met, room
@@ -104,7 +103,8 @@ def event_room(m, b, side, price, size, flags):
         free = min(free, left - 4, h.delta_rows_capacity - h.delta_rows_count - 4)
     met = most_met(m, b, side, price, size, flags, free)
     return (
-        message_room(m, met * each + 2 * each + 4)
+        flow_room(m, b, met + 4 if flags & SELF_TRADE_MASK else 4)
+        and message_room(m, met * each + 2 * each + 4)
         and tape_room(m, met + 4)
         and history_room(m, 2 * met + 4)
     )
@@ -115,8 +115,10 @@ def add_row(m, b, kind, order_id, agent, side, price, size, hidden, subticks):
     """Write a row of the tape's orders."""
     book = books(m, b)
     sequence = book.rows
-    book.rows = sequence + 1
     h = header(m)
+    if h.flow_width > 0:
+        keep_row(m, b, kind, side, price, size)
+    book.rows = sequence + 1
     if h.tape_on:
         row = order_rows(m, h.order_rows_count)
         h.order_rows_count += 1
@@ -139,6 +141,8 @@ def add_trade(
 ):
     """Write a row of the tape's trades; ``sequence`` is the row of orders that caused it."""
     h = header(m)
+    if h.flow_width > 0:
+        keep_trade(m, b, sequence, price, size)
     if h.tape_on:
         row = trade_rows(m, h.trade_rows_count)
         h.trade_rows_count += 1

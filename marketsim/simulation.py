@@ -21,9 +21,10 @@ from marketsim.book import _digest
 from marketsim.build import Group, build
 from marketsim.checks import did_you_mean
 from marketsim.clock import format_time, parse_time
+from marketsim.compile import Callback
 from marketsim.errors import ConfigError, DataError, StateError
 from marketsim.handle import Handle
-from marketsim.kernel import BUDGET, DONE, EMPTY_TAPE, GROW, PYTHON, calls, send_close
+from marketsim.kernel import BUDGET, DONE, EMPTY_TAPE, GROW, PYTHON, THINK, calls, send_close
 from marketsim.mail import Mailman
 from marketsim.market import Market
 from marketsim.oracle import PricePath
@@ -31,6 +32,7 @@ from marketsim.recorder import Recorder
 from marketsim.result import Run, make_run
 from marketsim.rulebook import Schedule, send_schedule
 from marketsim.tape import Tape
+from marketsim.thinking import Thinker, think
 
 Progress = Callable[[int, int, int], None]
 EVENTS_A_CALL = 50_000  # some 50 ms: how long Ctrl-C and the progress bar wait at most
@@ -95,6 +97,7 @@ class Simulation:
         self.source_digest: str | None = None
         self._recorder: Recorder
         build(self, config, overrides, agents, data, price_paths)
+        self._thinkers = self._find_thinkers()
         self._mailman = Mailman(self)
         self._calls = calls()
 
@@ -102,7 +105,7 @@ class Simulation:
         """Begin the tape, in memory or on disk: last, so that no error leaves an empty one."""
         self._recorder = Recorder(self._tape_metas(), out if self.config.tape.enabled else None)
         for group in self.groups:
-            if hasattr(group.compiled, "reveals"):
+            if group.reveals is not None:
                 self._recorder.watch(group.members.start)
 
     # -- set up by marketsim.build ----------------------------------------------------------
@@ -118,6 +121,12 @@ class Simulation:
     symbol_configs: list[Any]
     given_agents: list[str]
     source: Tape | None
+    _codes: list[Callback]
+
+    def _find_thinkers(self) -> list[tuple[Thinker, Handle]]:
+        """Agents that the kernel stops for when their book has changed."""
+        pairs = self._python.values()
+        return [(agent, handle) for agent, handle in pairs if isinstance(agent, Thinker)]
 
     def _tape_metas(self) -> list[dict[str, Any]]:
         source = dict(self.source.meta) if self.source is not None else {}
@@ -213,6 +222,8 @@ class Simulation:
         """Do what the kernel asked for when it returned before it was done."""
         if code == PYTHON:
             self._mailman.deliver()
+        elif code == THINK:
+            think((self,))
         elif code == GROW:
             self._market.grow()
         elif code == EMPTY_TAPE:
@@ -338,13 +349,12 @@ class Simulation:
         return dict(zip(self.symbols, tapes, strict=True))
 
     def _reveals(self) -> list[Any]:
-        """Reveals that the replay agents have played so far, by symbol."""
+        """Reveals that have been played back so far, by symbol."""
         rows: list[Any] = [None] * len(self.symbols)
         for group in self.groups:
-            table = getattr(group.compiled, "reveals", None)
-            if table is not None:
+            if group.reveals is not None:
                 first, symbol = group.members.start, group.symbol
-                rows[symbol] = self._recorder.placed(table, first, symbol)
+                rows[symbol] = self._recorder.placed(group.reveals, first, symbol)
         return rows
 
     def digest(self) -> str:
@@ -391,6 +401,7 @@ class Simulation:
                 raise StateError(
                     f"agents.{self.agent_names[key]}: cannot be copied: {error}"
                 ) from error
+        twin._thinkers = twin._find_thinkers()
         return twin
 
     def save(self, path: str | Path) -> None:

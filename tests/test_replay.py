@@ -371,5 +371,5 @@ def test_what_an_agent_takes_of_an_order_as_it_enters_is_gone_too() -> None:
 
 def test_two_replays_of_one_symbol_are_refused(day: Tape) -> None:
     config = {"data": "given", "agents": {"history": {"type": "replay", "count": 2}}}
-    with pytest.raises(ConfigError, match="only one replay agent"):
+    with pytest.raises(ConfigError, match="only one replay"):
         Simulation(config, data=day)

@@ -1,0 +1,52 @@
+"""Saved models, each read once in a process and shared by all who ask for it."""
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from marketsim.errors import ConfigError, ModelError
+from marketsim.generators.base import FILES, load
+
+
+def model_digest(folder: "str | os.PathLike[str]") -> str:
+    """SHA-256 of a saved model's files.
+
+    Raises
+    ------
+    ModelError
+        If the folder or a file in it is missing.
+    """
+    digest = hashlib.sha256()
+    for name in FILES:
+        path = Path(folder) / name
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise ModelError(f"model {path}: cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def shared_model(folder: "str | os.PathLike[str]", device: str = "cpu") -> tuple[Any, str]:
+    """A saved generator and its digest; the same object as long as its files stay the same.
+
+    Raises
+    ------
+    ModelError
+        As :func:`marketsim.generators.load`.
+    ConfigError
+        If the generator does not work on the device.
+    """
+    digest = model_digest(folder)
+    return _loaded(str(Path(folder).resolve()), digest, device), digest
+
+
+@functools.lru_cache(maxsize=8)
+def _loaded(folder: str, digest: str, device: str) -> Any:
+    generator = load(folder)
+    if device != "cpu":
+        if not hasattr(generator, "to"):
+            raise ConfigError(f"device must be 'cpu' for model {generator.name!r}, was {device!r}")
+        generator.to(device)
+    return generator
