@@ -107,7 +107,7 @@ class Vocabulary:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Its arrays by name, as :meth:`of` reads them."""
-        return {name: np.asarray(value) for name, value in vars(self).items()}
+        return {name: np.atleast_1d(value) for name, value in vars(self).items()}
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> "Vocabulary":
@@ -121,13 +121,13 @@ class Vocabulary:
         shapes = {
             "depth_edges": (DEPTHS + 1,), "size_edges": (SIZES + 1,), "size_values": (SIZES, 16),
             "offset_edges": (OFFSETS + 1,), "offset_values": (OFFSETS, 16),
-            "mean": (FEATURES,), "deviation": (FEATURES,),
+            "mean": (FEATURES,), "deviation": (FEATURES,), "unit_ticks": (1,),
         }  # fmt: skip
-        found = {name: np.ascontiguousarray(arrays[name]) for name in shapes}
+        found: dict[str, Any] = {name: np.ascontiguousarray(arrays[name]) for name in shapes}
         for name, shape in shapes.items():
             if found[name].shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, had {found[name].shape}")
-        return cls(unit_ticks=int(arrays["unit_ticks"]), **found)
+        return cls(**{**found, "unit_ticks": int(found["unit_ticks"][0])})
 
 
 def _size_edges(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
