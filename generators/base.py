@@ -37,6 +37,9 @@ class OrderFlowGenerator(ABC):
             progress: FitProgress | None = None) -> Self:  # fmt: skip
         """Learn from tapes; ``valid`` are held out, for early stopping.
 
+        A network takes ``training`` (:class:`marketsim.generators.training.Training`) and
+        ``checkpoint``, a file from which an interrupted training goes on, as well.
+
         Raises
         ------
         DataError
@@ -125,7 +128,7 @@ GENERATORS = {
     "bootstrap": "marketsim.generators.bootstrap:BlockBootstrap",
     "cgan": "marketsim.generators.cgan:CGAN",
     "poisson": "marketsim.generators.poisson:PoissonFlow",
-    "trades": "marketsim.generators.trades:Trades",
+    "trades": "marketsim.generators.trades:trades",
 }
 
 

@@ -156,9 +156,17 @@ def hot(function: Callable[..., Any]) -> Any:
     return _internal(function, forceinline=True)
 
 
-def _internal(function: Callable[..., Any], forceinline: bool) -> Any:
+def arithmetic(function: Callable[..., Any]) -> Any:
+    """A :func:`helper` that may fuse a product and a sum; sums keep their order."""
+    return _internal(function, forceinline=False, fastmath={"contract"})
+
+
+def _internal(function: Callable[..., Any], forceinline: bool, fastmath: Any = False) -> Any:
     dispatcher = numba.njit(
-        no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=forceinline
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        forceinline=forceinline,
+        fastmath=fastmath,
     )(function)
     resolve, compile_ = dispatcher.get_call_template, dispatcher.compile
 

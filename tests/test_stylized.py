@@ -9,10 +9,10 @@ import pytest
 from statsmodels.tsa.stattools import acf
 
 from marketsim.metrics.autocorrelation import autocorrelation
-from marketsim.order_events import Event
 from marketsim.metrics.sample import take_sample
 from marketsim.metrics.section import NotDefined, Row, Section
 from marketsim.metrics.stylized import stylized
+from marketsim.order_events import Event
 from marketsim.tape import Tape
 
 Make = Callable[..., Tape]

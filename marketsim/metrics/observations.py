@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketsim.clock import NS_PER_SECOND
-from marketsim.order_events import Event
 from marketsim.metrics.sample import Sample
 from marketsim.metrics.section import NotDefined
+from marketsim.order_events import Event
 from marketsim.report import Floats, Ints
 
 #: Columns of ``Observations.order``.

@@ -6,10 +6,10 @@ import numpy as np
 
 from marketsim.clock import NS_PER_SECOND
 from marketsim.metrics.autocorrelation import autocorrelation
-from marketsim.order_events import Event
 from marketsim.metrics.facts import Curve, Fact
 from marketsim.metrics.sample import MIN_TRADES, Sample
 from marketsim.metrics.section import NotDefined
+from marketsim.order_events import Event
 from marketsim.report import Floats
 
 LAGS = 50

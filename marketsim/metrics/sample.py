@@ -7,8 +7,8 @@ import numpy as np
 
 from marketsim.clock import NS_PER_MINUTE, format_time
 from marketsim.errors import DataError
-from marketsim.order_events import Events, order_events
 from marketsim.metrics.section import NotDefined
+from marketsim.order_events import Events, order_events
 from marketsim.report import Floats, Ints, Touch, touch
 from marketsim.tape import Tape
 

@@ -1,0 +1,313 @@
+"""Order flow by a causal model: what its past was is read once, event by event, and kept."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marketsim.errors import ConfigError, DataError, ModelError
+from marketsim.flow import FLOW, Flow, Order, View
+from marketsim.generators.base import FitProgress, OrderFlowGenerator
+from marketsim.generators.inference import (
+    RECENT_AT,
+    STATE_INTS,
+    TIME,
+    lay_out,
+    observe,
+    state_floats,
+    trunk_parts,
+)
+from marketsim.generators.orders import RECENT, Vocabulary, mirror
+from marketsim.generators.token_sampling import DRAWS, POSSIBLE, head_parts, write_orders
+from marketsim.order_events import Event
+from marketsim.tape import Tape
+
+if TYPE_CHECKING:
+    from marketsim.generators.training import Training
+
+TRIES = 10  #: draws of an order before one that is surely possible takes its place
+
+
+class CausalState:
+    """What a causal model keeps of a market: keys and values of its window, the last events."""
+
+    __slots__ = ("address", "floats", "ints", "pending")
+
+    def __init__(self, ints: NDArray[np.int64], floats: NDArray[np.float32], pending: Flow) -> None:
+        self.ints, self.floats, self.pending = ints, floats, pending
+        self.address = int(floats.ctypes.data)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CausalState":
+        return CausalState(self.ints.copy(), self.floats.copy(), self.pending.copy())
+
+
+class TokenFlow(OrderFlowGenerator):
+    """A transformer that reads the past once and draws the next order symbol by symbol.
+
+    Parameters
+    ----------
+    layers, width, heads, window, dropout, noise : see :class:`marketsim.generators.causal.Size`.
+    temperature : of all draws; below 1 the likely becomes likelier.
+    """
+
+    name: ClassVar[str] = "trades"
+    architecture: ClassVar[str] = "tokens"
+    context: ClassVar[int] = 256
+
+    def __init__(
+        self,
+        layers: int = 4,
+        width: int = 128,
+        heads: int = 4,
+        window: int = 256,
+        dropout: float = 0.3,
+        noise: float = 0.15,
+        temperature: float = 1.0,
+    ) -> None:
+        if not 0 < temperature < 100:
+            raise ConfigError(f"temperature must be > 0, was {temperature!r}")
+        self.shape = (layers, width, heads, window)
+        self.dropout, self.noise, self.temperature = dropout, noise, temperature
+        self.vocabulary: Vocabulary | None = None
+        self.tick_size: float | None = None
+        self.weights: dict[str, NDArray[np.float32]] = {}
+        self.training: dict[str, Any] = {}
+
+    # -- markets ---------------------------------------------------------------------------
+
+    def start(self, flow: Flow) -> CausalState:
+        """Read the last events of a market's past.
+
+        Raises
+        ------
+        DataError
+            If there are fewer than 256.
+        """
+        if len(flow) < self.context:
+            raise DataError(f"flow: must have at least {self.context} events, had {len(flow)}")
+        layers, width, _, window = self.shape
+        past = flow[-window - 1 :]
+        state = CausalState(
+            np.zeros(STATE_INTS, np.int64),
+            np.zeros(state_floats(layers, width, window), np.float32),
+            past[-1:].copy(),  # its token waits for the book after it, which the first view has
+        )
+        state.ints[RECENT_AT : RECENT_AT + 2 * RECENT : 2] = -1
+        state.ints[TIME] = past["time_ns"][0]
+        read = np.ascontiguousarray(past[1:-1])
+        self._observe([state], [read], past["book"][-1:])
+        return state
+
+    def next_orders(
+        self, states: Sequence[Any], views: Sequence[View], rngs: Sequence[np.random.Generator]
+    ) -> list[Order]:
+        """See :meth:`OrderFlowGenerator.next_orders`."""
+        flows = [
+            np.concatenate([state.pending, view.flow]) if len(state.pending) else view.flow
+            for state, view in zip(states, views, strict=True)
+        ]
+        books = np.stack([view.book for view in views])
+        if any(len(flow) for flow in flows):
+            self._observe(states, flows, books)
+            for state in states:
+                state.pending = state.pending[:0]
+        orders = self._draw(states, books, np.stack([view.own_lots for view in views]), rngs)
+        tries = 1
+        again = [i for i, order in enumerate(orders) if order is None]
+        while again and tries < TRIES:
+            some = self._draw(
+                [states[i] for i in again],
+                books[again],
+                np.stack([views[i].own_lots for i in again]),
+                [rngs[i] for i in again],
+            )
+            for i, order in zip(again, some, strict=True):
+                orders[i] = order and order._replace(rejected=tries)
+            again = [i for i in again if orders[i] is None]
+            tries += 1
+        return [order or _sure(view) for order, view in zip(orders, views, strict=True)]
+
+    def _draw(
+        self,
+        states: Sequence[CausalState],
+        books: NDArray[np.int64],
+        own_lots: NDArray[np.int64],
+        rngs: Sequence[np.random.Generator],
+    ) -> list[Order | None]:
+        """One draw for each market; None where it is no order that can be."""
+        v, (flat, _, at) = self.fitted, self._arrays
+        out = np.empty((len(states), 6), np.int64)
+        uniforms = np.stack([rng.random(DRAWS) for rng in rngs])
+        write_orders(
+            flat, at, self.shape, self._addresses(states), self._ints(states), books, own_lots,
+            uniforms, v.unit_ticks, v.depth_edges, v.size_edges, v.size_values, v.offset_values,
+            self.temperature, out,
+        )  # fmt: skip
+        return orders_of(out)
+
+    @staticmethod
+    def _addresses(states: Sequence[CausalState]) -> NDArray[np.int64]:
+        return np.array([state.address for state in states], np.int64)
+
+    @staticmethod
+    def _ints(states: Sequence[CausalState]) -> NDArray[np.int64]:
+        return np.stack([state.ints for state in states])
+
+    def _observe(
+        self, states: Sequence[CausalState], flows: Sequence[Flow], books: NDArray[np.int64]
+    ) -> None:
+        """Let the states read new events; ``books`` are those after the last of each."""
+        v, (flat, at, _) = self.fitted, self._arrays
+        ints = self._ints(states)
+        starts = np.zeros(len(states) + 1, np.int64)
+        np.cumsum([len(flow) for flow in flows], out=starts[1:])
+        flow = flows[0] if len(flows) == 1 else np.concatenate(flows)
+        observe(
+            flat, at, self.shape, flow, starts, books, ints, self._addresses(states),
+            v.unit_ticks, v.depth_edges, v.size_edges, v.offset_edges, v.mean, v.deviation,
+        )  # fmt: skip
+        for state, row in zip(states, ints, strict=True):
+            state.ints[:] = row
+
+    def pack(self, state: CausalState) -> dict[str, Any]:
+        """A state as arrays."""
+        pending = state.pending.view(np.int64).reshape(len(state.pending), -1)
+        return {"ints": state.ints, "floats": state.floats, "pending": pending}
+
+    def unpack(self, packed: dict[str, Any]) -> CausalState:
+        """The inverse of :meth:`pack`."""
+        pending = np.ascontiguousarray(packed["pending"], np.int64)
+        return CausalState(
+            np.array(packed["ints"], np.int64),
+            np.array(packed["floats"], np.float32),
+            pending.view(FLOW).reshape(len(pending)) if pending.size else np.zeros(0, FLOW),
+        )
+
+    # -- learning --------------------------------------------------------------------------
+
+    def network(self) -> Any:
+        """A network of its size, as it is before training."""
+        from marketsim.generators.causal import Size, TokenModel
+
+        return TokenModel(Size(*self.shape, self.dropout, self.noise))
+
+    def task(self, flows: Sequence[Flow], valid: Sequence[Flow], vocabulary: Vocabulary) -> Any:
+        """What the network is trained on."""
+        from marketsim.generators.windows import TokenTask
+
+        return TokenTask(flows, valid, vocabulary, self.shape[3])
+
+    def head_parts(self, weights: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The heads' weights, as compiled code reads them."""
+        return head_parts(weights)
+
+    def fit(
+        self,
+        tapes: Sequence[Tape],
+        *,
+        valid: Sequence[Tape] = (),
+        seed: int = 0,
+        progress: FitProgress | None = None,
+        training: "Training | None" = None,
+        checkpoint: Path | None = None,
+    ) -> Self:
+        """See :meth:`OrderFlowGenerator.fit`.
+
+        Raises
+        ------
+        DataError
+            If a tape has fewer events than a window and two.
+        ModelError
+            If the checkpoint is another training's.
+        """
+        from marketsim.generators.training import Training, train
+        from marketsim.generators.windows import flows_of
+
+        least = self.shape[3] + 2
+        flows, held_out = flows_of(tapes, least), flows_of(valid, least)
+        vocabulary = Vocabulary.fit([*flows, *(mirror(flow) for flow in flows)])
+        task, network = self.task(flows, held_out, vocabulary), self.network()
+        told = train(
+            network, task, training or Training(), seed=seed, progress=progress,
+            checkpoint=checkpoint,
+        )  # fmt: skip
+        self.vocabulary, self.tick_size = vocabulary, tapes[0].meta["tick_size"]
+        self.training = {"symbols": [tape.meta["symbol"] for tape in tapes], **told}
+        self.set_weights({name: value.numpy() for name, value in network.state_dict().items()})
+        return self
+
+    # -- what it has learned ---------------------------------------------------------------
+
+    @property
+    def fitted(self) -> Vocabulary:
+        """The bins that it was trained with.
+
+        Raises
+        ------
+        ModelError
+            If it has not been trained.
+        """
+        if self.vocabulary is None:
+            raise ModelError("model trades: it has not been trained yet: fit it, or load one")
+        return self.vocabulary
+
+    @functools.cached_property
+    def _arrays(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+        """Weights in one array, where the trunk's parts begin, and where the heads' do."""
+        trunk = trunk_parts(self.weights, self.shape[0])
+        flat, at = lay_out([*trunk, *self.head_parts(self.weights)])
+        return flat, at[: len(trunk)], at[len(trunk) :]
+
+    def set_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Take weights, by the names of the network's state dict."""
+        self.weights = {name: np.asarray(value, np.float32) for name, value in weights.items()}
+        self.__dict__.pop("_arrays", None)
+
+    def parameters(self) -> dict[str, Any]:
+        """What makes another one like it."""
+        layers, width, heads, window = self.shape
+        return {
+            "architecture": self.architecture, "layers": layers, "width": width, "heads": heads,
+            "window": window, "dropout": self.dropout, "noise": self.noise,
+            "temperature": self.temperature,
+        }  # fmt: skip
+
+    def learned(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Weights, bins and the tick size of the training data."""
+        bins = {f"bins.{name}": array for name, array in self.fitted.arrays().items()}
+        return {**self.weights, **bins}, {"tick_size": self.tick_size, "training": self.training}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+        """The inverse of :meth:`learned`."""
+        bins = {k.removeprefix("bins."): v for k, v in arrays.items() if k.startswith("bins.")}
+        self.vocabulary = Vocabulary.of(bins)
+        self.tick_size = values["tick_size"]
+        self.training = dict(values["training"])
+        self.set_weights({k: v for k, v in arrays.items() if not k.startswith("bins.")})
+        for name, array in self.weights.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} must be finite, was not")
+        _ = self._arrays  # whatever is missing is missed now
+
+
+def orders_of(out: NDArray[np.int64]) -> list[Order | None]:
+    """Orders that compiled code has written, None for those that cannot be."""
+    return [Order._make([*row[1:], 0, False]) if row[POSSIBLE] else None for row in out.tolist()]
+
+
+def _sure(view: View) -> Order:
+    """An order that is always possible: 100 lots at the best price of the thinner side."""
+    book = view.book
+    side = 1 if book[0, 1] <= book[0, 3] else -1
+    own, other = (0, 2) if side > 0 else (2, 0)
+    price = 1
+    if book[0, own + 1] > 0:
+        price = int(book[0, own])
+    elif book[0, other + 1] > 0:
+        price = int(book[0, other]) - side
+    elif len(view.flow):
+        price = int(view.flow["price_ticks"][-1])
+    return Order(int(Event.LIMIT), side, price, 100, 10_000_000, TRIES, True)
