@@ -137,9 +137,15 @@ def tell_resting(m, b, order_id):
 
 
 @helper
-def with_self_trade(m, flags):
-    """Flags of a new order, with the exchange's rule for meeting an own one where it has none."""
-    return flags if flags & SELF_TRADE_MASK else flags | header(m).self_trade
+def order_flags(m, slot):
+    """Flags of a new order, with the exchange's rule for meeting an own one where it has none.
+
+    A world agent stands for many traders, who may meet.
+    """
+    message = messages(m, slot)
+    if message.a & SELF_TRADE_MASK or message.d > 0:
+        return message.a
+    return message.a | header(m).self_trade
 
 
 @helper
@@ -148,7 +154,7 @@ def handle_order(m, slot):
     message = messages(m, slot)
     b, agent = message.symbol, message.sender
     side, price, size = message.side, message.price_ticks, message.size_lots
-    flags, stop, display = with_self_trade(m, message.a), message.b, message.c
+    flags, stop, display = order_flags(m, slot), message.b, message.c
     if flags & MARKET:
         price = 0
     reason = refusal(m, b, agent, side, price, size, display, stop, flags)

@@ -33,8 +33,8 @@ from marketsim.exchange import (
     expire_day_orders,
     handle_change,
     handle_order,
+    order_flags,
     run_stop,
-    with_self_trade,
 )
 from marketsim.flow_ring import view_flow
 from marketsim.history import handle_feed
@@ -76,7 +76,7 @@ def request_room(m, slot):
     message = messages(m, slot)
     b = message.symbol
     if message.kind == ORDER:
-        flags = with_self_trade(m, message.a)
+        flags = order_flags(m, slot)
         return event_room(m, b, message.side, message.price_ticks, message.size_lots, flags)
     side, size, flags = 1, 1, 0
     if message.kind == REPLACE:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from marketsim.codes import OrderKind
 from marketsim.data.synthetic import synthetic_tape
 from marketsim.errors import ConfigError, DataError, ModelError, StateError
 from marketsim.flow import Order, View, flow_of
-from marketsim.generators import base
+from marketsim.generators import base, create
 from marketsim.order_events import Event
 from marketsim.simulation import Simulation
 from marketsim.tape import Tape
@@ -335,6 +335,63 @@ def test_orders_come_on_the_grid(day: Tape) -> None:
     assert said(simulation)["refused"] == 0
 
 
+def generated(simulation: Simulation) -> list[tuple[int, ...]]:
+    """What the model wrote: time, kind, side, price, size of its rows."""
+    rows = own_rows(simulation.run().tape)
+    columns = ("time_ns", "kind", "side", "price_ticks", "size_lots")
+    return list(zip(*(rows[name].tolist() for name in columns), strict=True))
+
+
+class Stops(Agent):
+    """Puts stops far away into the market: rows of which the flow knows nothing."""
+
+    def on_start(self, market: Handle) -> None:
+        market.wake_at(OPEN + 3 * MINUTE + SECOND)
+
+    def on_wakeup(self, market: Handle) -> None:
+        market.wake_after(20_000_000)
+        market.buy(1, stop=1 << 40)
+
+
+def test_what_is_no_part_of_the_flow_changes_nothing(day: Tape) -> None:
+    quiet, stops = simulate(day, 6), simulate(day, 6, agents={"stops": Stops()})
+    assert generated(stops) == generated(quiet)
+    told = said(stops)
+    assert told["redrawn"] == 0 and len(stops.tape) > len(quiet.tape) + 8_000
+
+
+def test_its_orders_may_meet_whatever_the_exchange_says(day: Tape) -> None:
+    plain = generated(simulate(day, 7))
+    for mode in ("cancel_taker", "cancel_both"):
+        assert generated(simulate(day, 7, config={"exchange": {"self_trade": mode}})) == plain
+
+
+class Named(WorldAgent):
+    """Its generator by name: a configuration has plain values only."""
+
+    generators: ClassVar[dict[str, Recording]] = {}
+
+    def __init__(self, model: str, tape: Tape, warm_up: str) -> None:
+        super().__init__(self.generators[model], tape, warm_up)
+
+
+def test_two_symbols_have_a_world_each(day: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
+    generators = {"a": Recording(), "b": Recording(lots=15)}
+    monkeypatch.setattr(Named, "generators", generators)
+    entry = {"type": f"{__name__}:Named", "warm_up": "2min"}
+    config = {
+        "data": "given", "session": SESSION, "symbols": [{"name": "A"}, {"name": "B"}],
+        "agents": {name: {**entry, "symbol": name.upper(), "model": name} for name in generators},
+    }  # fmt: skip
+    run = Simulation(config, 1, data=day).run()
+    for generator, tape in zip(generators.values(), run.tapes.values(), strict=True):
+        flow = np.concatenate([generator.start_flow, *(view.flow for view in generator.views)])
+        begin = len(flow_of(tape, 0, generator.views[0].now_ns)) - len(generator.start_flow)
+        assert flow.tobytes() == flow_of(tape)[begin : begin + len(flow)].tobytes()
+        assert len(generator.views) > 1000
+    assert (run.accounts.groupby("symbol")["position_lots"].sum() == 0).all()
+
+
 # -- orders that cannot be -------------------------------------------------------------------------
 
 
@@ -493,7 +550,7 @@ def configured(model: Path, **world: Any) -> dict[str, Any]:
 
 SCRIPT = """
 import json, sys
-from marketsim.generators import base
+from marketsim.generators import base, create
 base.GENERATORS["dummy"] = "dummy_flow:DummyFlow"
 import marketsim as ms
 print(json.dumps(ms.run(json.loads(sys.argv[1]), seed=3).tape.digest()))
@@ -626,3 +683,47 @@ def test_a_kept_experiment_knows_its_model(saved: Path, tmp_path: Path) -> None:
     DummyFlow(lots=500).save(saved)
     other = ms.sweep(config, grid, seeds=[1], out=out, executor="serial")
     assert (first["volume_lots"] != other["volume_lots"]).all()
+
+
+def test_a_streamed_tape_is_the_same(saved: Path, tmp_path: Path) -> None:
+    run = ms.run(configured(saved), seed=1)
+    streamed = ms.run(configured(saved), seed=1, out=tmp_path / "run")
+    assert Tape.load(tmp_path / "run" / "tape").digest() == streamed.tape.digest()
+    assert streamed.tape.digest() == run.tape.digest()
+
+
+@pytest.fixture(scope="module", params=["poisson", "bootstrap"])
+def fitted(request: pytest.FixtureRequest, day: Tape) -> Any:
+    return create(request.param).fit([day])
+
+
+def test_generators_without_a_network(day: Tape, fitted: Any, tmp_path: Path) -> None:
+    def fresh(seed: int) -> Simulation:
+        return simulate(day, seed, fitted, {"quotes": Quotes()})
+
+    singles = [fresh(seed).run() for seed in range(3)]
+    simulations = [fresh(seed) for seed in range(3)]
+    with Batch(simulations) as batch:
+        batch.step(OPEN + 6 * MINUTE)
+    for single, simulation in zip(singles, simulations, strict=True):
+        assert simulation.tape.digest() == single.tape.digest()
+        told = single.summary["agents"]["world"]
+        assert sum(told["orders"].values()) > 400
+        assert told["reject_rate"] < 0.05 and told["refused"] == 0
+    half = fresh(0)
+    half.run(OPEN + 4 * MINUTE)
+    half.save(tmp_path / "half.npz")
+    agents = {"world": WorldAgent(fitted, day, "3min"), "quotes": Quotes()}
+    for other in (half.fork(), Simulation.load(tmp_path / "half.npz", agents)):
+        assert other.run().tape.digest() == singles[0].tape.digest()
+
+
+@pytest.mark.slow
+def test_an_experiment_in_processes(saved: Path, day: Tape) -> None:
+    create("poisson").fit([day]).save(saved)
+    results = [
+        ms.ab(background(saved), BUYER, seeds=2, step="10s", settle="5s", executor=executor)
+        for executor in ("serial", "processes")
+    ]
+    assert results[0].pairs.equals(results[1].pairs)
+    assert results[0].path.equals(results[1].path)
