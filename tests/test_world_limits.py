@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from dummy_flow import DummyFlow, Recording, Script
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from world_market import (
     CANCEL,
     LIMIT,
@@ -14,6 +16,7 @@ from world_market import (
     MINUTE,
     OPEN,
     SECOND,
+    Quotes,
     configured,
     own_rows,
     said,
@@ -27,7 +30,9 @@ from marketsim.agents.replay import ReplayAgent
 from marketsim.agents.world import WorldAgent
 from marketsim.codes import OrderKind
 from marketsim.errors import ConfigError, DataError, ModelError
+from marketsim.events import Message
 from marketsim.flow import Order, View
+from marketsim.market import Market
 from marketsim.simulation import Simulation
 from marketsim.tape import Tape
 
@@ -65,8 +70,11 @@ def test_an_impossible_order_is_asked_for_anew_some_times(day: Tape, impossible:
 class Sweep(Agent):
     """Takes a side of the book away, again and again."""
 
+    def __init__(self, start_ns: int = OPEN + 3 * MINUTE + 5 * SECOND) -> None:
+        self.start_ns = start_ns
+
     def on_start(self, market: Handle) -> None:
-        market.wake_at(OPEN + 3 * MINUTE + 5 * SECOND)
+        market.wake_at(self.start_ns)
 
     def on_wakeup(self, market: Handle) -> None:
         market.wake_after(3 * SECOND)
@@ -170,3 +178,61 @@ def test_a_buyer_finds_liquidity(day: Tape) -> None:
     simulation = simulate(day, agents={"buyer": buyer})
     assert said(simulation, "buyer")["executed_lots"] == 200
     assert said(simulation)["redrawn"] > 0
+
+
+def naive_cancel(block: Market, agent: int, draft: Any) -> tuple[int, int, int, bool] | None:
+    """Order, message and lots of a cancel, and whether it moved: what the compiled search finds."""
+    orders, levels = block.view("orders"), block.view("levels")
+    live = orders[: int(block.header["orders_used"])]
+    mine = (live["level"] >= 0) & (live["agent"] == agent) & (live["side"] == draft.side)
+    queues: dict[int, list[tuple[int, int]]] = {}
+    for level in set(live["level"][mine].tolist()):
+        slot = int(levels["head"][level])
+        while slot >= 0:
+            if orders["agent"][slot] == agent:
+                entry = (int(orders["order_id"][slot]), int(orders["size_lots"][slot]))
+                queues.setdefault(int(levels["price_ticks"][level]), []).append(entry)
+            slot = int(orders["next"][slot])
+    if not queues:
+        return None
+    price = min(queues, key=lambda p: (abs(p - draft.price_ticks), -draft.side * p))
+    order_id, lots = min(queues[price], key=lambda entry: abs(entry[1] - draft.size_lots))
+    kind = Message.CANCEL if draft.size_lots >= lots else Message.REDUCE
+    return order_id, int(kind), draft.size_lots, price != draft.price_ticks
+
+
+class Checked(WorldAgent):
+    """Compares each cancel with the naive search."""
+
+    checked = 0
+
+    def _send(self, market: Handle, draft: Any) -> bool:
+        moved = self.counts["cancels_moved"]
+        sent = super()._send(market, draft)
+        if draft.kind == CANCEL:
+            block = market._simulation._market
+            expected = naive_cancel(block, market.agent_id, draft)
+            assert sent == (expected is not None)
+            if expected is not None:
+                messages = block.view("messages")
+                message = messages[messages["d"] == block.view("books")["draft"][0]]
+                assert message[["order_id", "kind", "size_lots"]].tolist() == [expected[:3]]
+                assert self.counts["cancels_moved"] - moved == expected[3]
+                self.checked += 1
+        return sent
+
+
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 10_000), spread=st.integers(1, 30))
+def test_cancels_against_a_naive_search(day: Tape, seed: int, spread: int) -> None:
+    class Wild(DummyFlow):
+        def _one(self, state: Any, view: View, rng: np.random.Generator) -> Order:
+            order = super()._one(state, view, rng)
+            away = int(rng.integers(-spread, spread + 1)) if order.kind == CANCEL else 0
+            return order._replace(price_ticks=order.price_ticks + away)
+
+    world = Checked(Wild(), day, "1min")
+    session = {"open": "09:30", "close": "09:31:20"}
+    agents = {"world": world, "quotes": Quotes(SECOND // 4), "sweep": Sweep(OPEN + 70 * SECOND)}
+    Simulation({"session": session}, seed, agents=agents).run()
+    assert world.checked > 40 and world.counts["cancels_moved"] > 0
