@@ -129,8 +129,17 @@ def write_event(m, out, count, slot, kind, price, size, side):
 
 
 @helper
+def in_sight(m, slot, side, price):
+    """Whether a price is no farther out than the last of ten levels before a row."""
+    last = flow_levels(m, FLOW_LEVELS * slot + FLOW_LEVELS - 1)
+    if side > 0:
+        return last.bid_lots == 0 or price >= last.bid_ticks
+    return last.ask_lots == 0 or price <= last.ask_ticks
+
+
+@helper
 def row_events(m, slot, out, count):
-    """Events of one row that is no execution; returns the number of events so far."""
+    """Events in sight of one row that is no execution; returns the number of events so far."""
     row = flow(m, slot)
     kind, side, price, size, traded = (
         row.kind,
@@ -139,12 +148,13 @@ def row_events(m, slot, out, count):
         row.size_lots,
         row.traded_lots,
     )
-    if kind == ROW_CANCEL or kind == ROW_REDUCE or kind == ROW_REPLACE:
+    shown = in_sight(m, slot, side, price)
+    if shown and (kind == ROW_CANCEL or kind == ROW_REDUCE or kind == ROW_REPLACE):
         count = write_event(m, out, count, slot, CANCEL, price, size, side)
     if kind == ROW_LIMIT or kind == ROW_MARKET or kind == ROW_REPLACE:
         if traded > 0:
             count = write_event(m, out, count, slot, MARKET, row.first_ticks, traded, side)
-        if kind != ROW_MARKET and traded < size:
+        if shown and kind != ROW_MARKET and traded < size:
             count = write_event(m, out, count, slot, LIMIT, price, size - traded, side)
     return count
 
@@ -232,8 +242,8 @@ def view_flow(m, b, agent, out, most):
     Returns
     -------
     Number of events, or NOT_DUE. In the header's mail: 1 if there may be more of them; how many
-    drafts became orders so far; the time. An order whose executions may go on at this instant is
-    told later.
+    drafts came to the exchange so far; the time; how many rows there were. An order whose
+    executions may go on at this instant is told later.
     """
     h = header(m)
     book = books(m, b)
@@ -260,5 +270,6 @@ def view_flow(m, b, agent, out, most):
     book.due = h.mail0
     h.mail1 = book.sent
     h.mail2 = h.now_ns
+    h.mail3 = book.rows
     write_now(m, b, agent, out + 8 * EVENT_WORDS * most)
     return count
