@@ -27,7 +27,7 @@ _LIMIT = int(Event.LIMIT)
 #: As the book takes them: prices in ticks within these, sizes in lots up to that.
 _MAX_PRICE, _MAX_SIZE = 1 << 55, 1 << 40
 #: So many decisions at one instant: the model lets no time pass.
-_MOST_AT_ONCE = 100_000
+_MOST_AT_ONCE = 10_000
 _SHOWN = ("rejects", "fallbacks", "cancels_moved", "redrawn", "refused")
 
 

@@ -174,16 +174,16 @@ class TokenFlow(OrderFlowGenerator):
 
     def pack(self, state: CausalState) -> dict[str, Any]:
         """A state as arrays."""
-        pending = state.pending.view(np.int64).reshape(len(state.pending), -1)
+        pending = state.pending.view(np.int64)
         return {"ints": state.ints, "floats": state.floats, "pending": pending}
 
     def unpack(self, packed: dict[str, Any]) -> CausalState:
         """The inverse of :meth:`pack`."""
-        pending = np.ascontiguousarray(packed["pending"], np.int64)
+        pending = np.array(packed["pending"], np.int64)
         return CausalState(
             np.array(packed["ints"], np.int64),
             np.array(packed["floats"], np.float32),
-            pending.view(FLOW).reshape(len(pending)) if pending.size else np.zeros(0, FLOW),
+            pending.view(FLOW),
         )
 
     # -- learning --------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def flow_room(m, b, rows):
     h = header(m)
     if h.flow_width == 0:
         return True
-    needed = rows + max(books(m, b).rows - books(m, b).unread, 0)
+    needed = rows + 1 + max(books(m, b).rows - books(m, b).unread, 0)
     if needed > h.flow_width:
         ask_for(m, FLOW, needed * h.books_count)
         return False
@@ -177,22 +177,27 @@ def run_event(m, b, last, out, count):
                 break
             first = row
             lots += other.size_lots
-    if first == 0:
-        return count  # the book before the first row is not told
+    if first == oldest:
+        return count  # the book before it is not known, or it began before what is kept
     slot = row_at(m, b, first)
     return write_event(m, out, count, slot, MARKET, flow(m, slot).price_ticks, lots, -here.side)
 
 
 @helper
 def own_lots(m, level_slot, agent):
-    """Visible lots of an agent at a level."""
+    """Visible lots of an agent at a level; counted once after each change of the level."""
+    level = levels(m, level_slot)
+    if level.counted_for == agent + 1:
+        return level.counted_lots
     lots = 0
-    slot = levels(m, level_slot).head
+    slot = level.head
     while slot >= 0:
         order = orders(m, slot)
         if order.agent == agent:
             lots += order.size_lots
         slot = order.next
+    level.counted_for = agent + 1
+    level.counted_lots = lots
     return lots
 
 

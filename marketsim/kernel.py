@@ -33,6 +33,7 @@ from marketsim.exchange import (
     expire_day_orders,
     handle_change,
     handle_order,
+    order_flags,
     run_stop,
 )
 from marketsim.flow_ring import view_flow
@@ -75,7 +76,8 @@ def request_room(m, slot):
     message = messages(m, slot)
     b = message.symbol
     if message.kind == ORDER:
-        return event_room(m, b, message.side, message.price_ticks, message.size_lots, message.a)
+        flags = order_flags(m, slot)
+        return event_room(m, b, message.side, message.price_ticks, message.size_lots, flags)
     side, size, flags = 1, 1, 0
     if message.kind == REPLACE:
         order_slot = index_find(m, message.order_id)
