@@ -250,7 +250,7 @@ class TokenModel(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         self.trunk, self.heads = Trunk(size), TokenHeads(size)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
         """Losses of all events of a batch of windows, each (batch, events) [nats]."""
@@ -261,7 +261,8 @@ class TokenModel(nn.Module):
         return losses
 
 
-def _initialise(module: Any) -> None:
+def initialise(module: Any) -> None:
+    """Small random weights, no biases."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.5 / math.sqrt(module.in_features))
         if module.bias is not None:

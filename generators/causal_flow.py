@@ -112,6 +112,8 @@ class TokenFlow(OrderFlowGenerator):
         books = np.stack([view.book for view in views])
         if any(len(flow) for flow in flows):
             self._observe(states, flows, books)
+            for state in states:
+                state.pending = state.pending[:0]
         orders = self._draw(states, books, np.stack([view.own_lots for view in views]), rngs)
         tries = 1
         again = [i for i, order in enumerate(orders) if order is None]
@@ -144,9 +146,7 @@ class TokenFlow(OrderFlowGenerator):
             uniforms, v.unit_ticks, v.depth_edges, v.size_edges, v.size_values, v.offset_values,
             self.temperature, out,
         )  # fmt: skip
-        return [
-            Order._make([*row[1:], 0, False]) if row[POSSIBLE] else None for row in out.tolist()
-        ]
+        return orders_of(out)
 
     @staticmethod
     def _addresses(states: Sequence[CausalState]) -> NDArray[np.int64]:
@@ -171,7 +171,6 @@ class TokenFlow(OrderFlowGenerator):
         )  # fmt: skip
         for state, row in zip(states, ints, strict=True):
             state.ints[:] = row
-            state.pending = state.pending[:0]
 
     def pack(self, state: CausalState) -> dict[str, Any]:
         """A state as arrays."""
@@ -195,6 +194,16 @@ class TokenFlow(OrderFlowGenerator):
 
         return TokenModel(Size(*self.shape, self.dropout, self.noise))
 
+    def task(self, flows: Sequence[Flow], valid: Sequence[Flow], vocabulary: Vocabulary) -> Any:
+        """What the network is trained on."""
+        from marketsim.generators.windows import TokenTask
+
+        return TokenTask(flows, valid, vocabulary, self.shape[3])
+
+    def head_parts(self, weights: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The heads' weights, as compiled code reads them."""
+        return head_parts(weights)
+
     def fit(
         self,
         tapes: Sequence[Tape],
@@ -215,13 +224,12 @@ class TokenFlow(OrderFlowGenerator):
             If the checkpoint is another training's.
         """
         from marketsim.generators.training import Training, train
-        from marketsim.generators.windows import TokenTask, flows_of
+        from marketsim.generators.windows import flows_of
 
-        window = self.shape[3]
-        flows, held_out = flows_of(tapes, window + 2), flows_of(valid, window + 2)
+        least = self.shape[3] + 2
+        flows, held_out = flows_of(tapes, least), flows_of(valid, least)
         vocabulary = Vocabulary.fit([*flows, *(mirror(flow) for flow in flows)])
-        task = TokenTask(flows, held_out, vocabulary, window)
-        network = self.network()
+        task, network = self.task(flows, held_out, vocabulary), self.network()
         told = train(
             network, task, training or Training(), seed=seed, progress=progress,
             checkpoint=checkpoint,
@@ -250,7 +258,7 @@ class TokenFlow(OrderFlowGenerator):
     def _arrays(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
         """Weights in one array, where the trunk's parts begin, and where the heads' do."""
         trunk = trunk_parts(self.weights, self.shape[0])
-        flat, at = lay_out([*trunk, *head_parts(self.weights)])
+        flat, at = lay_out([*trunk, *self.head_parts(self.weights)])
         return flat, at[: len(trunk)], at[len(trunk) :]
 
     def set_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
@@ -283,6 +291,11 @@ class TokenFlow(OrderFlowGenerator):
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} must be finite, was not")
         _ = self._arrays  # whatever is missing is missed now
+
+
+def orders_of(out: NDArray[np.int64]) -> list[Order | None]:
+    """Orders that compiled code has written, None for those that cannot be."""
+    return [Order._make([*row[1:], 0, False]) if row[POSSIBLE] else None for row in out.tolist()]
 
 
 def _sure(view: View) -> Order:

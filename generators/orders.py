@@ -22,7 +22,8 @@ from marketsim.flow import FLOW, LEVELS, Flow
 from marketsim.order_events import Event
 
 LIMIT, CANCEL, MARKET = int(Event.LIMIT), int(Event.CANCEL), int(Event.MARKET)
-CLASSES = 6  #: kind * 2 + (side is sell)
+KINDS = 3
+CLASSES = 2 * KINDS  #: kind * 2 + (side is sell)
 DEPTHS, SIZES, OFFSETS = 103, 76, 64  #: bins
 SYMBOLS = (CLASSES, DEPTHS, SIZES, OFFSETS)
 RECENT = 4  #: events whose prices are marked among the depths
@@ -400,6 +401,22 @@ def encode(flow: Flow, vocabulary: Vocabulary) -> Encoded:
         symbols, features,
     )  # fmt: skip
     return Encoded(flow, symbols, features)
+
+
+@entry
+def _event_values(flow, unit, values):
+    for i in range(len(flow)):
+        if flow[i].kind != MARKET:
+            values[i, 0] = depth_of(flow[i].book, flow[i].side, flow[i].price_ticks, unit)
+        values[i, 1] = flow[i].size_lots
+        values[i, 2] = flow[i].time_ns - flow[i - 1].time_ns if i > 0 else 0
+
+
+def event_values(flow: Flow, unit_ticks: int) -> NDArray[np.int64]:
+    """Depth [units; of market orders 0], size [lots], offset [ns] of each event; int64[n, 3]."""
+    values = np.zeros((len(flow), 3), np.int64)
+    _event_values(flow, unit_ticks, values)
+    return values
 
 
 def targets(

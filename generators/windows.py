@@ -1,6 +1,7 @@
 """Windows of order flow for training: a token and the event to predict at every position."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,8 @@ class TokenTask:
     mirrored : whether to learn from the mirrored market as well.
     """
 
+    names: tuple[str, ...] = SYMBOL_NAMES
+
     def __init__(
         self,
         flows: Sequence[Flow],
@@ -61,17 +64,24 @@ class TokenTask:
         picks = rng.integers(0, self.share[-1], size)
         which = np.searchsorted(self.share, picks, side="right")
         before = np.concatenate([[0], self.share])
-        return self._windows(
-            [
-                (self.encoded[i], 2 + int(pick - before[i]))
-                for i, pick in zip(which.tolist(), picks.tolist(), strict=True)
-            ]
-        )
+        places = [
+            (self.encoded[i], 2 + int(pick - before[i]))
+            for i, pick in zip(which.tolist(), picks.tolist(), strict=True)
+        ]
+        return _tensors(self.columns(places, rng))
 
-    def _windows(self, places: Sequence[tuple[Encoded, int]]) -> dict[str, Tensor]:
-        """``past`` int64[b, n, 4], ``features``, ``target`` int64[b, n, 4], ``profile``, ``level``,
-        and ``offset_ns``."""
-        columns: dict[str, list[NDArray[np.generic]]] = {
+    def columns(
+        self, places: Sequence[tuple[Encoded, int]], rng: np.random.Generator
+    ) -> Mapping[str, NDArray[Any]]:
+        """Windows that start at these places.
+
+        Returns
+        -------
+        ``past`` int64[b, n, 4], the symbols of the event before each token; ``features``
+        float32[b, n, FEATURES]; ``target`` int64[b, n, 4]; ``profile``, ``level`` as
+        :func:`marketsim.generators.orders.targets` gives them.
+        """
+        columns: dict[str, list[NDArray[Any]]] = {
             "past": [], "features": [], "target": [], "profile": [], "level": []
         }  # fmt: skip
         for encoded, start in places:
@@ -82,33 +92,41 @@ class TokenTask:
             columns["target"].append(encoded.symbols[rows])
             columns["profile"].append(profiles)
             columns["level"].append(levels)
-        return {name: torch.from_numpy(np.stack(parts)) for name, parts in columns.items()}
+        return {name: np.stack(parts) for name, parts in columns.items()}
 
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Mean nats an order of each symbol."""
-        return dict(zip(SYMBOL_NAMES, (loss.mean() for loss in network(batch)), strict=True))
+        """Means of what the network says of each event, such as nats of each symbol."""
+        return dict(zip(self.names, (loss.mean() for loss in network(batch)), strict=True))
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Mean nats an order of the held-out flows."""
         return self.score(network, self.valid) if self.valid else {}
 
     def score(self, network: nn.Module, encoded: Sequence[Encoded]) -> dict[str, float]:
-        """Nats an order by symbol; windows overlap by half, and only their second halves count."""
+        """Losses an order by name, such as nats of each symbol.
+
+        Windows overlap by half, and only their second halves count.
+        """
         half = self.window // 2
         places = [
             (part, start)
             for part in encoded
             for start in range(2, len(part.symbols) - self.window + 1, half)
         ]
-        totals, count = np.zeros(4), 0
+        totals, count = np.zeros(len(self.names)), 0
+        rng = np.random.default_rng(0)
         network.eval()
         with torch.no_grad():
             device = next(network.parameters()).device
             for at in range(0, len(places), 16):
-                batch = self._windows(places[at : at + 16])
+                batch = _tensors(self.columns(places[at : at + 16], rng))
                 losses = network({name: value.to(device) for name, value in batch.items()})
                 totals += [float(loss[:, half:].sum()) for loss in losses]
                 count += losses[0][:, half:].numel()
         if count == 0:
             raise DataError(f"held-out data: must have at least {self.window + 2} events")
-        return dict(zip(SYMBOL_NAMES, (totals / count).tolist(), strict=True))
+        return dict(zip(self.names, (totals / count).tolist(), strict=True))
+
+
+def _tensors(columns: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(column) for name, column in columns.items()}
