@@ -44,7 +44,7 @@ class RunStore:
                 raise DataError(f"out {folder}: is not empty, and no experiment; choose another")
             if found is not None and found != wanted:
                 raise DataError(
-                    f"out {folder}: holds another experiment ({_difference(found, wanted)});"
+                    f"out {folder}: holds another experiment ({difference(found, wanted)});"
                     " choose another folder"
                 )
             folder.mkdir(parents=True, exist_ok=True)
@@ -203,7 +203,7 @@ def seed_numbers(seeds: Any) -> list[int]:
     return chosen
 
 
-def _difference(found: Any, wanted: Mapping[str, Any]) -> str:
+def difference(found: Any, wanted: Mapping[str, Any]) -> str:
     """First place in which two experiments differ, in words."""
     if not isinstance(found, dict):
         return f"{found!r}"
