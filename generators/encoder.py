@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -14,7 +14,7 @@ from marketsim.errors import ModelError
 from marketsim.flow import Flow, Order, View
 from marketsim.generators.base import FitProgress, OrderFlowGenerator
 from marketsim.generators.flows import array_of, need_context, safe_order, training_flows
-from marketsim.generators.order_vectors import BOOK, ORDER, OrderScale
+from marketsim.generators.order_vectors import ORDER, OrderScale, PastOrders
 from marketsim.tape import Tape
 
 if TYPE_CHECKING:
@@ -24,32 +24,6 @@ Floats = NDArray[np.float32]
 
 TRIES = 10  #: draws of an order before a safe one takes its place
 DDPM, DDIM = "ddpm", "ddim"
-
-
-@dataclass
-class PastOrders:
-    """The last orders of a market, oldest first.
-
-    Attributes
-    ----------
-    orders : float32[window - 1, ORDER].
-    books : float32[window - 1, BOOK], the books before them.
-    time_ns : of the last one.
-    """
-
-    orders: Floats
-    books: Floats
-    time_ns: int
-
-    def read(self, flow: Flow, scale: OrderScale) -> None:
-        """Append new events; the oldest go."""
-        if not len(flow):
-            return
-        orders, books = scale.vectors(flow, self.time_ns)
-        kept = len(self.orders)
-        self.orders = np.concatenate([self.orders, orders])[-kept:]
-        self.books = np.concatenate([self.books, books])[-kept:]
-        self.time_ns = int(flow["time_ns"][-1])
 
 
 class EncoderFlow(OrderFlowGenerator):
@@ -167,10 +141,7 @@ class EncoderFlow(OrderFlowGenerator):
 
     def start(self, flow: Flow) -> PastOrders:
         need_context(flow, self.context)
-        past = flow[-self.context :]
-        before_ns = int(past["time_ns"][0])
-        orders, books = self.scale.vectors(past[1:], before_ns)
-        return PastOrders(orders, books, int(past["time_ns"][-1]))
+        return PastOrders.at_end_of(flow[-self.context :], self.scale)
 
     def next_orders(
         self, states: Sequence[Any], views: Sequence[View], rngs: Sequence[np.random.Generator]
@@ -221,12 +192,7 @@ class EncoderFlow(OrderFlowGenerator):
         return dict(vars(state))
 
     def unpack(self, packed: dict[str, Any]) -> PastOrders:
-        kept = self.size.window - 1
-        return PastOrders(
-            np.array(packed["orders"], np.float32).reshape(kept, ORDER),
-            np.array(packed["books"], np.float32).reshape(kept, BOOK),
-            int(packed["time_ns"]),
-        )
+        return PastOrders.of(packed, self.size.window - 1)
 
     def parameters(self) -> dict[str, Any]:
         return {

@@ -8,7 +8,7 @@ those of the tokens of :mod:`marketsim.generators.orders`.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +163,47 @@ class OrderScale:
             array_of(arrays, "scale", (2, NUMBERS), np.float32),
             array_of(arrays, "bounds", (2, ORDER), np.float32),
         )
+
+
+@dataclass
+class PastOrders:
+    """The last orders of a market, oldest first.
+
+    Attributes
+    ----------
+    orders : float32[kept, ORDER].
+    books : float32[kept, BOOK], the books before them.
+    time_ns : of the last one.
+    """
+
+    orders: Floats
+    books: Floats
+    time_ns: int
+
+    @classmethod
+    def at_end_of(cls, flow: Flow, scale: OrderScale) -> Self:
+        """All but the first order of a flow."""
+        orders, books = scale.vectors(flow[1:], int(flow["time_ns"][0]))
+        return cls(orders, books, int(flow["time_ns"][-1]))
+
+    @classmethod
+    def of(cls, packed: Mapping[str, Any], kept: int) -> Self:
+        """From its own attributes, ``kept`` orders of them."""
+        orders, books = (
+            np.array(packed["orders"], np.float32),
+            np.array(packed["books"], np.float32),
+        )
+        return cls(orders.reshape(kept, ORDER), books.reshape(kept, BOOK), int(packed["time_ns"]))
+
+    def read(self, flow: Flow, scale: OrderScale) -> None:
+        """Append new events; the oldest go."""
+        if not len(flow):
+            return
+        orders, books = scale.vectors(flow, self.time_ns)
+        kept = len(self.orders)
+        self.orders = np.concatenate([self.orders, orders])[-kept:]
+        self.books = np.concatenate([self.books, books])[-kept:]
+        self.time_ns = int(flow["time_ns"][-1])
 
 
 def placed(kind: Event, side: int, depth_ticks: int, view: View) -> int | None:
