@@ -142,7 +142,7 @@ class CGAN(OrderFlowGenerator):
         checkpoint: Path | None = None,
     ) -> Self:
         """See :meth:`OrderFlowGenerator.fit`; ``valid`` plays no part, as no loss tells how good
-        its orders are."""
+        its orders are. One step in six is the generator's."""
         flows, tick_size = training_flows(tapes, max(self.window + 1, 256))
         self.fit_flows(
             flows, tick_size, seed=seed, progress=progress, training=training, checkpoint=checkpoint
@@ -169,7 +169,7 @@ class CGAN(OrderFlowGenerator):
         from marketsim.generators.training import Training, train
 
         settings = training or Training(
-            steps=12_000, batch=128, learning_rate=5e-4, weight_decay=0.0
+            steps=15_000, batch=64, learning_rate=2e-3, weight_decay=0.0, average=0.99
         )
         written = Written(OrderScale.fit(flows, tails=True))
         windows = WindowVectors(flows, written.scale, self.window)
