@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +99,10 @@ class CGAN(OrderFlowGenerator):
     """
 
     name = "cgan"
+    #: Steps and rate by which it settles on a day of GOOG, 4 minutes on one core.
+    training_defaults: ClassVar[dict[str, Any]] = {
+        "steps": 15_000, "batch": 64, "learning_rate": 2e-3, "weight_decay": 0.0, "average": 0.99,
+    }  # fmt: skip
 
     def __init__(self, window: int = 31, hidden: int = 64, noise: int = 16) -> None:
         self.window = integer("window", window, 2)
@@ -168,9 +172,7 @@ class CGAN(OrderFlowGenerator):
         from marketsim.generators.encoder_training import WindowVectors
         from marketsim.generators.training import Training, train
 
-        settings = training or Training(
-            steps=15_000, batch=64, learning_rate=2e-3, weight_decay=0.0, average=0.99
-        )
+        settings = training or Training(**self.training_defaults)
         written = Written(OrderScale.fit(flows, tails=True))
         windows = WindowVectors(flows, written.scale, self.window)
         torch.manual_seed(seed)

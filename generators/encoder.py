@@ -44,6 +44,10 @@ class EncoderFlow(OrderFlowGenerator):
 
     name: ClassVar[str] = "trades"
     architecture: ClassVar[str] = "encoder"
+    #: As in the paper.
+    training_defaults: ClassVar[dict[str, Any]] = {
+        "steps": 70_000, "batch": 256, "learning_rate": 1e-3, "weight_decay": 0.0,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -131,7 +135,7 @@ class EncoderFlow(OrderFlowGenerator):
         self.training = train(
             network,
             EncoderTask(flows, held, scale, self.size.window),
-            training or Training(steps=70_000, batch=256, learning_rate=1e-3, weight_decay=0.0),
+            training or Training(**self.training_defaults),
             seed=seed,
             progress=progress,
             checkpoint=checkpoint,
