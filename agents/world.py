@@ -1,6 +1,7 @@
 """The world agent: the start of a recorded day, then a model that writes the order flow itself."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,14 +9,16 @@ import numpy as np
 
 from marketsim import checks
 from marketsim.agents.replay import ReplayAgent, play_back
+from marketsim.agents.warm_up import warm_up_rows
 from marketsim.clock import NS_PER_DAY, NS_PER_SECOND, format_time, parse_span
 from marketsim.codes import OrderKind
 from marketsim.drafts import IMPOSSIBLE, MOVED, NO_ROOM, send_begin
 from marketsim.errors import ConfigError, DataError, ModelError, StateError
-from marketsim.flow import BOOK_SHAPE, FLOW, LEVELS, Flow, Order, View
+from marketsim.flow import BOOK_SHAPE, FLOW, Flow, Order, View
 from marketsim.flow_ring import BOOK_WORDS, EVENT_WORDS, NOT_DUE, VIEW_WORDS
 from marketsim.handle import Handle
-from marketsim.order_events import Event, order_events
+from marketsim.order_events import Event
+from marketsim.sight import life_out_of_sight_s
 from marketsim.tape import Table, Tape
 from marketsim.thinking import Thinker
 
@@ -27,8 +30,10 @@ _LIMIT = int(Event.LIMIT)
 _MAX_PRICE, _MAX_SIZE = 1 << 55, 1 << 40
 #: So many decisions at one instant: the model lets no time pass.
 _MOST_AT_ONCE = 10_000
-_NUMBERS = ("_sent", "_rows_seen", "_after_ns", "_least_ns", "_at_once", "_last_ns")
-_SHOWN = ("rejects", "fallbacks", "cancels_moved", "redrawn", "refused")
+_NUMBERS = (
+    "_sent", "_rows_seen", "_after_ns", "_least_ns", "_at_once", "_last_ns", "_swept_ns",
+)  # fmt: skip
+_SHOWN = ("rejects", "fallbacks", "cancels_moved", "redrawn", "refused", "far_cancels")
 
 
 class _Draft(NamedTuple):
@@ -56,6 +61,9 @@ class WorldAgent(Thinker):
     warm_up : how much of it is played back, from its first row on.
     device : where the model computes: "cpu", "cuda".
     max_rejects : how often at one decision the model is asked again for an order that is possible.
+    far_life : mean life of its orders behind the ten levels that the model sees, in which no model
+        cancels: "tape", as long as in the warm-up (:mod:`marketsim.sight`), a span such as "2min",
+        or None, for ever.
 
     Raises
     ------
@@ -75,44 +83,26 @@ class WorldAgent(Thinker):
         warm_up: str | int = "15min",
         device: str = "cpu",
         max_rejects: int = 10,
+        far_life: str | int | None = "tape",
     ) -> None:
         self.warm_up_ns = parse_span(warm_up, "warm_up")
         self.max_rejects = checks.integer("max_rejects", max_rejects, 0)
         self.tape = tape
         self.generator, self.model_digest = _generator(model, checks.text("device", device))
         self._context = max(self.generator.context, 1)
-        self.begin_ns, self._rows = self._warm_up_of(tape)
+        played = warm_up_rows(tape, self.warm_up_ns, self.generator)
+        self.begin_ns, self._rows, self._ring_rows = played
+        if far_life == "tape":
+            self.far_life_s = life_out_of_sight_s(tape, self._rows)
+        else:
+            span_ns = math.inf if far_life is None else parse_span(far_life, "far_life")
+            if span_ns == 0:
+                raise ConfigError("far_life must be > 0, was 0")
+            self.far_life_s = span_ns / NS_PER_SECOND
         sequence = tape.reveals["sequence"]
         self.reveals: Table = tape.reveals.take(slice(np.searchsorted(sequence, self._rows)))
         self._buffers()
         self._forget()
-
-    def _warm_up_of(self, tape: Tape) -> tuple[int, int]:
-        """When the warm-up ends, and how many of the tape's rows are in it."""
-        times = tape.orders["time_ns"]
-        if not len(times):
-            raise DataError("data: the tape of the warm-up has no rows of orders")
-        begin_ns = int(times[0]) + self.warm_up_ns
-        span = f"{self.warm_up_ns / NS_PER_SECOND:g} s"
-        if begin_ns > max(int(times[-1]), int(tape.meta["close_ns"])):
-            raise DataError(
-                f"warm_up must not be longer than the tape, which ends at"
-                f" {format_time(int(times[-1]))}, was {span} from {format_time(int(times[0]))}"
-            )
-        rows = int(np.searchsorted(times, begin_ns))
-        self._ring_rows = _rows_of_last_events(tape, begin_ns, self._context)
-        if self._ring_rows == 0:
-            raise DataError(
-                f"warm_up of {span}: model {self.generator.name!r} needs"
-                f" {self._context} events, the tape has fewer"
-            )
-        tick = getattr(self.generator, "tick_size", None)
-        if tick is not None and not np.isclose(tick, tape.meta["tick_size"], rtol=1e-9, atol=0):
-            raise DataError(
-                f"tick_size must be that of model {self.generator.name!r}, {tick:g},"
-                f" the tape's was {tape.meta['tick_size']:g}"
-            )
-        return begin_ns, rows
 
     def _buffers(self) -> None:
         """Where compiled code writes what there is to see."""
@@ -122,6 +112,7 @@ class WorldAgent(Thinker):
         self._events: Flow = words[:end].view(FLOW)
         self._book = words[end : end + BOOK_WORDS].reshape(BOOK_SHAPE)
         self._own = words[end + BOOK_WORDS :].reshape(-1, 2)
+        self._make_far(1024)
 
     def _forget(self) -> None:
         """State of a market that has not begun."""
@@ -131,7 +122,8 @@ class WorldAgent(Thinker):
         self.counts = dict.fromkeys(_SHOWN, 0)
         self._draft: _Draft | None = None
         self._sent = self._after_ns = self._least_ns = 0
-        self._tries = self._at_once = self._last_ns = self._rows_seen = 0
+        self._tries = self._at_once = self._last_ns = 0
+        self._rows_seen = self._swept_ns = 0
 
     def on_start(self, market: Handle) -> None:
         """Put the warm-up into the feed, and let the flow be kept from now on."""
@@ -147,6 +139,9 @@ class WorldAgent(Thinker):
                 f"agents.{market.name}: warm_up must end before the session's close"
                 f" {format_time(simulation.close_ns)}, was until {format_time(self.begin_ns)}"
             )
+        record = block.view("agents")[market._agent]
+        for name in ("latency_ns", "jitter", "delay_ns"):
+            record[name] = 0
         wanted = max(self._ring_rows, _LEAST_ROWS) * len(simulation.symbols)
         if block.capacities["flow"] < wanted:
             block.resize("flow", wanted)
@@ -172,6 +167,8 @@ class WorldAgent(Thinker):
         if now_ns >= market._simulation.close_ns:
             self._draft = None
             return None
+        if now_ns - self._swept_ns >= NS_PER_SECOND:
+            self._sweep(market, now_ns)
         if self._draft is not None:
             if not len(flow):  # a stop order, a print: nothing that the model is told of
                 self._send(market, self._draft)
@@ -213,8 +210,29 @@ class WorldAgent(Thinker):
                 f" there were {len(flow)}"
             )
         self.flow_state = self.generator.start(flow)
+        self._swept_ns = int(flow["time_ns"][-1])
         self._after_ns = int(flow["time_ns"][-1])
         return flow[:0]
+
+    def _sweep(self, market: Handle, now_ns: int) -> None:
+        """Cancel some of the orders out of sight: those that would not have lived until now."""
+        waited_s, self._swept_ns = (now_ns - self._swept_ns) / NS_PER_SECOND, now_ns
+        if self.far_life_s == math.inf:
+            return
+        simulation = market._simulation
+        calls, address, symbol = simulation._calls, simulation._market.address, market._symbol
+        count = calls.far_orders(address, symbol, market._agent, self._far_address, len(self._far))
+        if count > len(self._far):
+            self._make_far(2 * count)
+            calls.far_orders(address, symbol, market._agent, self._far_address, count)
+        dies = market.rng.random(count) < -math.expm1(-waited_s / self.far_life_s)
+        for order_id in self._far[:count][dies].tolist():
+            market.cancel(order_id)
+            self.counts["far_cancels"] += 1
+
+    def _make_far(self, most: int) -> None:
+        self._far = np.zeros(most, np.int64)
+        self._far_address = self._far.ctypes.data
 
     def _settle(self, sent: int, taken: bool, now_ns: int) -> None:
         """The draft has reached the exchange, which took it if there are new rows."""
@@ -303,7 +321,7 @@ class WorldAgent(Thinker):
         ``rejects``: draws that were thrown away, by the model itself or because nothing came of
         them; ``fallbacks``: orders that are not the model's; ``cancels_moved``: cancels that took
         an order at the nearest price; ``redrawn``: orders dropped because something happened before
-        they were due; ``refused``: by the exchange.
+        they were due; ``refused``: by the exchange; ``far_cancels``: of orders out of sight.
         """
         drawn = sum(self.orders) + self.counts["redrawn"] + self.counts["refused"]
         rejects = self.counts["rejects"]
@@ -368,14 +386,3 @@ def _generator(model: Any, device: str) -> tuple[Any, str]:
     if not hasattr(model, "next_orders"):
         raise ConfigError(f"model must be a folder or an OrderFlowGenerator, was {model!r}")
     return model, ""
-
-
-def _rows_of_last_events(tape: Tape, end_ns: int, events: int) -> int:
-    """Upper bound of the rows that hold so many events before a time; 0 if there are fewer.
-
-    Twice as many, because rows of other agents may stand between them.
-    """
-    part = tape.between(0, end_ns)
-    first_row = order_events(part, 0, end_ns, LEVELS).first_row
-    first_row = first_row[first_row > 0]  # the book before it is not known
-    return 2 * (len(part) - int(first_row[-events:].min())) if len(first_row) >= events else 0

@@ -95,7 +95,7 @@ def order_events(tape: Tape, start_ns: int, end_ns: int, levels: int | None = No
 
 def _in_sight(tape: Tape, events: Events, levels: int) -> NDArray[np.bool_]:
     """Which events a tape of so many levels shows, by the book before them."""
-    seen: NDArray[np.bool_] = (events.kind == int(Event.MARKET)) | (events.first_row == 0)
+    seen: NDArray[np.bool_] = events.of(Event.MARKET) | (events.first_row == 0)
     book, at = tape.book, levels - 1
     if book.levels < levels:
         return np.ones(len(events), np.bool_)
