@@ -298,20 +298,3 @@ def test_orders_out_of_sight_are_sent_all_the_same(day: Tape) -> None:
     assert (told["refused"], told["orders"]["cancel"]) == (0, 3)
     last = rows["time_ns"][-1] - rows["time_ns"][0]
     assert last == 39 * (SECOND // 10) + SECOND * (len(rows["time_ns"]) - 40)
-
-
-def test_orders_out_of_sight_do_not_live_for_ever(day: Tape) -> None:
-    """They die at a rate, without latency, and the flow goes on as it was."""
-    config = {"latency": {"model": "constant", "latency_ns": 50_000_000}}
-    for far_life, least in (("20s", 100), ("1h", 0)):
-        generator = Recording()
-        simulation = simulate(day, 8, generator, config=config, far_life=far_life)
-        tape = simulation.run().tape
-        told = said(simulation)
-        assert told["far_cancels"] >= least and told["refused"] == 0
-        assert simulation.run().summary["rejects"] == {}
-        rows = own_rows(tape)
-        assert len(rows["time_ns"]) == sum(told["orders"].values()) + told["far_cancels"]
-        decided = np.array([view.now_ns for view in generator.views])
-        delays = np.array([order.delay_ns for order in generator.written])
-        assert np.isin((decided + delays)[1:-1], rows["time_ns"]).all() and told["redrawn"] == 0

@@ -50,7 +50,7 @@ def test_save_and_load(day: Tape, tmp_path: Path) -> None:
         first.run(OPEN + at)
         path = tmp_path / f"{number}.npz"
         first.save(path)
-        agents = {"world": WorldAgent(DummyFlow(), day, "3min", far_life=None), "quotes": Quotes()}
+        agents = {"world": WorldAgent(DummyFlow(), day, "3min"), "quotes": Quotes()}
         loaded = Simulation.load(path, agents)
         assert loaded.run().tape.digest() == end.tape.digest()
         ours = said(loaded)
@@ -163,7 +163,7 @@ def fitted(request: pytest.FixtureRequest, day: Tape) -> Any:
 
 def test_generators_without_a_network(day: Tape, fitted: Any, tmp_path: Path) -> None:
     def fresh(seed: int) -> Simulation:
-        return simulate(day, seed, fitted, {"quotes": Quotes()}, far_life="tape")
+        return simulate(day, seed, fitted, {"quotes": Quotes()})
 
     singles = [fresh(seed).run() for seed in range(3)]
     simulations = [fresh(seed) for seed in range(3)]
@@ -177,7 +177,7 @@ def test_generators_without_a_network(day: Tape, fitted: Any, tmp_path: Path) ->
     half = fresh(0)
     half.run(OPEN + 4 * MINUTE)
     half.save(tmp_path / "half.npz")
-    agents = {"world": WorldAgent(fitted, day, "3min", far_life="tape"), "quotes": Quotes()}
+    agents = {"world": WorldAgent(fitted, day, "3min"), "quotes": Quotes()}
     for other in (half.fork(), Simulation.load(tmp_path / "half.npz", agents)):
         assert other.run().tape.digest() == singles[0].tape.digest()
 

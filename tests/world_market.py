@@ -53,10 +53,9 @@ def simulate(
     agents: dict[str, Agent] | None = None,
     config: dict[str, Any] | None = None,
     warm_up: str | int = "3min",
-    far_life: str | None = None,
     **how: Any,
 ) -> Simulation:
-    world = WorldAgent(generator or DummyFlow(), day, warm_up, far_life=far_life, **how)
+    world = WorldAgent(generator or DummyFlow(), day, warm_up, **how)
     given = {"world": world, **(agents or {})}
     return Simulation({"session": SESSION, **(config or {})}, seed, agents=given)
 
