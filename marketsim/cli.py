@@ -25,6 +25,7 @@ from marketsim.cli_support import (
     remove_if_empty,
 )
 from marketsim.clock import format_time, parse_time
+from marketsim.compare_cli import compare
 from marketsim.errors import DataError, MarketSimError
 from marketsim.experiment_cli import ab, sweep
 from marketsim.train_cli import train
@@ -261,6 +262,7 @@ def _command(given: list[str]) -> int:
                 "sweep": sweep,
                 "train": train,
                 "evaluate": evaluate,
+                "compare": compare,
                 "data": data,
                 "bench": bench,
                 "warmup": warmup,

@@ -24,6 +24,8 @@ ON_TOP = {
     "bench_markets",
     "bench_process",
     "cli",
+    "compare_cli",
+    "comparison",
     "console",
     "evaluation",
     "evaluation_report",
