@@ -28,6 +28,7 @@ from marketsim.clock import format_time, parse_time
 from marketsim.compare_cli import compare
 from marketsim.errors import DataError, MarketSimError
 from marketsim.experiment_cli import ab, sweep
+from marketsim.sample_cli import sample
 from marketsim.train_cli import train
 
 if TYPE_CHECKING:
@@ -261,6 +262,7 @@ def _command(given: list[str]) -> int:
                 "ab": ab,
                 "sweep": sweep,
                 "train": train,
+                "sample": sample,
                 "evaluate": evaluate,
                 "compare": compare,
                 "data": data,

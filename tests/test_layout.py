@@ -42,6 +42,8 @@ ON_TOP = {
     "plots",
     "report",
     "report_tables",
+    "sample_cli",
+    "sampling",
     "simulation",
     "sweeps",
     "train_cli",
