@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from marketsim.errors import ConfigError, DataError, ModelError
 from marketsim.flow import FLOW, Flow, Order, View
 from marketsim.generators.base import FitProgress, OrderFlowGenerator
+from marketsim.generators.flows import safe_order
 from marketsim.generators.inference import (
     RECENT_AT,
     STATE_INTS,
@@ -22,7 +23,6 @@ from marketsim.generators.inference import (
 )
 from marketsim.generators.orders import RECENT, Vocabulary, mirror
 from marketsim.generators.token_sampling import DRAWS, POSSIBLE, head_parts, write_orders
-from marketsim.order_events import Event
 from marketsim.tape import Tape
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class TokenFlow(OrderFlowGenerator):
                 orders[i] = order and order._replace(rejected=tries)
             again = [i for i in again if orders[i] is None]
             tries += 1
-        return [order or _sure(view) for order, view in zip(orders, views, strict=True)]
+        return [order or safe_order(view, TRIES) for order, view in zip(orders, views, strict=True)]
 
     def _draw(
         self,
@@ -174,16 +174,16 @@ class TokenFlow(OrderFlowGenerator):
 
     def pack(self, state: CausalState) -> dict[str, Any]:
         """A state as arrays."""
-        pending = state.pending.view(np.int64).reshape(len(state.pending), -1)
+        pending = state.pending.view(np.int64)
         return {"ints": state.ints, "floats": state.floats, "pending": pending}
 
     def unpack(self, packed: dict[str, Any]) -> CausalState:
         """The inverse of :meth:`pack`."""
-        pending = np.ascontiguousarray(packed["pending"], np.int64)
+        pending = np.array(packed["pending"], np.int64)
         return CausalState(
             np.array(packed["ints"], np.int64),
             np.array(packed["floats"], np.float32),
-            pending.view(FLOW).reshape(len(pending)) if pending.size else np.zeros(0, FLOW),
+            pending.view(FLOW),
         )
 
     # -- learning --------------------------------------------------------------------------
@@ -296,18 +296,3 @@ class TokenFlow(OrderFlowGenerator):
 def orders_of(out: NDArray[np.int64]) -> list[Order | None]:
     """Orders that compiled code has written, None for those that cannot be."""
     return [Order._make([*row[1:], 0, False]) if row[POSSIBLE] else None for row in out.tolist()]
-
-
-def _sure(view: View) -> Order:
-    """An order that is always possible: 100 lots at the best price of the thinner side."""
-    book = view.book
-    side = 1 if book[0, 1] <= book[0, 3] else -1
-    own, other = (0, 2) if side > 0 else (2, 0)
-    price = 1
-    if book[0, own + 1] > 0:
-        price = int(book[0, own])
-    elif book[0, other + 1] > 0:
-        price = int(book[0, other]) - side
-    elif len(view.flow):
-        price = int(view.flow["price_ticks"][-1])
-    return Order(int(Event.LIMIT), side, price, 100, 10_000_000, TRIES, True)

@@ -19,6 +19,7 @@ from marketsim.generators.token_sampling import (
     PRICE,
     SIDE,
     draw,
+    farthest,
     run_head,
 )
 
@@ -181,7 +182,8 @@ def denoise_orders(
             found, price = nearest_own(book, side, own_lots[b], depth, unit)
             out[b, POSSIBLE] = 1 if found else 0
         else:
-            price = best - side * (depth * unit + min(int(uniforms[b, 1] * unit), unit - 1))
+            depth = depth * unit + min(int(uniforms[b, 1] * unit), unit - 1)
+            price = best - side * min(depth, farthest(book, side))
             if lots > 0 and (price - meets) * side >= 0:
                 price = meets - side
         out[b, PRICE] = price

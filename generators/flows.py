@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketsim.errors import DataError, ModelError
-from marketsim.flow import Flow, flow_of
+from marketsim.flow import Flow, Order, View, flow_of
 from marketsim.order_events import Event
 from marketsim.tape import Tape
 
@@ -115,6 +115,21 @@ class Sizes:
         """A size of a kind of event [lots]."""
         at = self._share[kind].searchsorted(rng.random(), side="right")
         return int(self._lots[kind][at])
+
+
+def safe_order(view: View, rejected: int) -> Order:
+    """An order that is always possible: 100 lots at the best price of the thinner side."""
+    book = view.book
+    side = 1 if book[0, 1] <= book[0, 3] else -1
+    own, other = (0, 2) if side > 0 else (2, 0)
+    price = 1
+    if book[0, own + 1] > 0:
+        price = int(book[0, own])
+    elif book[0, other + 1] > 0:
+        price = int(book[0, other]) - side
+    elif len(view.flow):
+        price = int(view.flow["price_ticks"][-1])
+    return Order(int(Event.LIMIT), side, price, 100, 10_000_000, rejected, fallback=True)
 
 
 def array_of(

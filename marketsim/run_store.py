@@ -129,6 +129,18 @@ def fingerprint(data: str | None) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def inputs(config: Any) -> Any:
+    """Fingerprint of what a configuration reads: its data, and the models of its world agents."""
+    from marketsim.generators.shared import model_digest
+
+    data = fingerprint(config.data)
+    folders = {agent.name: agent.parameters["model"]
+               for agent in config.agents if agent.type == "world"}  # fmt: skip
+    if not folders:
+        return data
+    return {"data": data, "models": {name: model_digest(f) for name, f in folders.items()}}
+
+
 def run_jobs(
     work: Work,
     jobs: Sequence[Job],

@@ -62,7 +62,7 @@ def train(
         until: Take all tapes of --data to this time of day where they do not say.
         parameters: Set a parameter of the model, such as architecture=tokens or layers=4.
         seed: Of first weights and batches.
-        steps: Updates at most (default 3000).
+        steps: Updates at most (default 3000; cgan and the encoder have settings of their own).
         batch: Windows an update (default 16).
         learning_rate: Its peak (default 0.0015).
         warm_up: Steps in which it rises (default 100).

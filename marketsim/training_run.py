@@ -31,7 +31,8 @@ class TrainingJob:
     model : name of a generator; ``parameters``: of the generator.
     data, valid : tapes to learn from, and held out; without the latter the last 20 % of the time
         of each tape is.
-    settings : those of :class:`marketsim.generators.training.Training` that are not the defaults.
+    settings : those of :class:`marketsim.generators.training.Training` that are not the defaults;
+        a generator's ``training_defaults`` come before these.
     seed : of first weights, batches and dropout.
     """
 
@@ -81,7 +82,7 @@ def train_model(
     options: dict[str, Any] = {}
     network = "training" in inspect.signature(generator.fit).parameters
     if network:
-        options = {"training": _settings(job), "checkpoint": out / CHECKPOINT}
+        options = {"training": _settings(job, generator), "checkpoint": out / CHECKPOINT}
     elif job.settings or job.valid:
         name = next(iter(job.settings), "valid")
         raise ConfigError(f"{name}: model {job.model!r} is no network, and takes no such setting")
@@ -104,11 +105,13 @@ def train_model(
     return report
 
 
-def _settings(job: TrainingJob) -> Any:
+def _settings(job: TrainingJob, generator: Any) -> Any:
+    """How to train: as was asked for, else as the generator would have it."""
     from marketsim.generators.base import make
     from marketsim.generators.training import Training
 
-    return make("training", Training, job.settings)
+    own = getattr(generator, "training_defaults", {})
+    return make("training", Training, {**own, **job.settings})
 
 
 def _tapes(job: TrainingJob, network: bool) -> "tuple[list[Tape], list[Tape]]":
