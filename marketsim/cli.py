@@ -217,18 +217,20 @@ def bench(
     *,
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
     data: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
+    model: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None,
 ) -> None:
     """Measure speed and memory, each as a ratio to a reference of the same run.
 
     Args:
-        names: book, replay, python-agent, tape, stream, day, rules, batch, evaluate, cold-start or
-                memory (default: all).
+        names: book, replay, python-agent, tape, stream, day, rules, batch, evaluate, world,
+                cold-start or memory (default: all).
         json: Write the rows to this file.
         data: A real day to replay beside the synthetic one (default: $MARKETSIM_DATA).
+        model: A trained model, whose market `world` times beside untrained ones.
     """
     from marketsim import bench as benchmarks
 
-    benchmarks.run(names, json, data)
+    benchmarks.run(names, json, data, model)
 
 
 def warmup() -> None:

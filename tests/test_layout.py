@@ -23,6 +23,7 @@ ON_TOP = {
     "bench_evaluate",
     "bench_markets",
     "bench_process",
+    "bench_world",
     "cli",
     "compare_cli",
     "comparison",

@@ -45,7 +45,7 @@ def job_of(model: Model, name: str, plan: Plan) -> TrainingJob:
     span, valid = plan.train, plan.valid
     data = (Piece(plan.data, span.start_ns, span.end_ns),)
     job = TrainingJob(model.generator, data, dict(model.parameters))
-    if not model.settings:
+    if not model.network:
         return job
     settings: dict[str, Any] = {
         **model.settings, "threads": plan.threads, "device": plan.device,
