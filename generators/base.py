@@ -124,6 +124,7 @@ class OrderFlowGenerator(ABC):
 FORMAT = "marketsim-model-1"
 #: Files of a saved model.
 FILES = ("model.json", "model.safetensors")
+_SHIPPED = Path(__file__).parent / "models"
 #: Registered name -> where its class is; imported when it is first asked for.
 GENERATORS = {
     "bootstrap": "marketsim.generators.bootstrap:BlockBootstrap",
@@ -188,8 +189,32 @@ def _parameters_of(cls: Callable[..., Any]) -> list[str] | None:
     return None
 
 
-def load(folder: "str | os.PathLike[str]", **parameters: Any) -> Any:
-    """Read a saved generator.
+def shipped() -> list[str]:
+    """Names of the trained models that come with the package."""
+    return sorted(folder.name for folder in _SHIPPED.iterdir() if (folder / FILES[0]).is_file())
+
+
+def model_folder(model: "str | os.PathLike[str]") -> Path:
+    """Folder of a model: that of a shipped one by its name, else the path itself.
+
+    Raises
+    ------
+    ModelError
+        If there is no such folder.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return folder
+    if isinstance(model, str) and model in shipped():
+        return _SHIPPED / model
+    hint = did_you_mean(str(model), shipped())
+    raise ModelError(
+        f"{folder}: no such model folder{hint}; shipped models: {', '.join(shipped())}"
+    )
+
+
+def load(model: "str | os.PathLike[str]", **parameters: Any) -> Any:
+    """Read a saved generator, by its folder or, of a shipped one, by its name.
 
     Parameters
     ----------
@@ -200,7 +225,7 @@ def load(folder: "str | os.PathLike[str]", **parameters: Any) -> Any:
     ModelError
         If the folder is missing, or a file in it is missing, damaged or of another format.
     """
-    folder = Path(folder)
+    folder = model_folder(model)
     head, arrays = _read(folder)
     try:
         generator = create(head["model"], **{**head["parameters"], **parameters})
@@ -215,8 +240,6 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as load_arrays
 
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: no such model folder")
     for name in FILES:
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: {name} is missing")

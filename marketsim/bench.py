@@ -37,7 +37,7 @@ def run(
     names: Sequence[str] = (),
     json_path: Path | None = None,
     data: Path | None = None,
-    model: Path | None = None,
+    model: str | None = None,
     sizes: Sizes | None = None,
 ) -> list[dict[str, Any]]:
     """Run benchmarks and print a table.
@@ -48,7 +48,7 @@ def run(
     json_path : file for the rows.
     data : a LOBSTER file or saved tape to replay beside the synthetic day; by default what the
         environment's ``MARKETSIM_DATA`` names.
-    model : folder of a trained model, whose market ``world`` times as well.
+    model : name or folder of the trained model whose market ``world`` times.
 
     Returns
     -------

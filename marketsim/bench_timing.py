@@ -45,8 +45,8 @@ class Sizes:
     wake_until, wake_ns : how long, and how often, a Python agent is woken.
     day_until : end of the simulated RMSC days; None is their close.
     batch_steps : steps of a batch of markets that are timed together.
-    model : a trained model, whose market is timed beside untrained models on a recorded flow.
-    world : parameters of the untrained models; ``world_calls`` of each are timed, and
+    model : name or folder of the trained model whose market is timed.
+    world : parameters of the untrained models that are timed on a recorded flow; ``world_calls`` of each are timed, and
         ``world_s`` seconds of the market around a model.
     repeats : of everything that is timed; the fastest counts.
     """
@@ -61,7 +61,7 @@ class Sizes:
     wake_ns: int = 10_000_000
     day_until: str | None = None
     batch_steps: int = 100
-    model: Path | None = None
+    model: str = "goog"
     world: Mapping[str, Any] = field(default_factory=dict)
     world_calls: int = 100
     world_s: int = 300

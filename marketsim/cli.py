@@ -217,7 +217,7 @@ def bench(
     *,
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
     data: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
-    model: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None,
+    model: Annotated[str | None, tyro.conf.arg(metavar="NAME|DIR", help_behavior_hint="")] = None,
 ) -> None:
     """Measure speed and memory, each as a ratio to a reference of the same run.
 
@@ -226,7 +226,7 @@ def bench(
                 cold-start or memory (default: all).
         json: Write the rows to this file.
         data: A real day to replay beside the synthetic one (default: $MARKETSIM_DATA).
-        model: A trained model, whose market `world` times beside untrained ones.
+        model: The trained model whose market `world` times (default: the shipped one).
     """
     from marketsim import bench as benchmarks
 

@@ -8,7 +8,7 @@ import tyro
 from marketsim.cli_support import Interrupted, parse_pairs, parse_values
 from marketsim.errors import DataError
 
-Model = tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="MODEL_DIR")]]
+Model = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="[MODEL]")]]
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 Time = Annotated[str | None, tyro.conf.arg(metavar="HH:MM[:SS]", help_behavior_hint="")]
@@ -18,11 +18,11 @@ Sets = Annotated[
 
 
 def sample(
-    model: Model,
+    model: Model = "goog",
     /,
     *,
-    warm_up: Annotated[str, tyro.conf.arg(metavar="TAPE[@FROM-TO]")],
     out: Folder,
+    warm_up: Annotated[str, tyro.conf.arg(metavar="TAPE[@FROM-TO]")] = "goog-warm-up",
     n: Count = None,
     until: Time = None,
     seed: int = 0,
@@ -34,7 +34,7 @@ def sample(
     """Write synthetic order flow: a tape, TRADES-LOB's 50 columns, LOBSTER files.
 
     Args:
-        model: Folder of a trained generator.
+        model: Folder of a trained generator, or the name of a shipped one.
         warm_up: Recorded flow that the market goes on from: a LOBSTER zip or message file, the
                 folder of a saved tape, or `synthetic`; without TO its first 15 minutes.
         out: Folder to write.

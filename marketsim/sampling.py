@@ -58,7 +58,7 @@ class SyntheticFlow:
 
 
 def sample_flow(
-    model: Path,
+    model: str,
     warm_up: Piece,
     *,
     n: int | None = None,
@@ -73,6 +73,7 @@ def sample_flow(
 
     Parameters
     ----------
+    model : name of a shipped generator, or folder.
     warm_up : recorded flow; all of it where its end is given, else its first 15 minutes.
     n, until_ns : how many orders, or until when; 10,000 orders where neither is given.
     sampling : parameters of the model in place of its own, such as how many steps it takes.
@@ -86,6 +87,7 @@ def sample_flow(
         If data or model cannot be read or do not fit each other.
     """
     from marketsim.generators import load
+    from marketsim.generators.base import model_folder
     from marketsim.generators.shared import model_digest
 
     if n is not None and until_ns is not None:
@@ -118,7 +120,8 @@ def sample_flow(
     tape = run.tape.between(start_ns if with_warm_up else begin_ns, end_ns)
     tape.meta["close_ns"] = min(end_ns, NS_PER_DAY)
     about = {
-        "model": str(model), "model_digest": model_digest(model), "sampling": dict(sampling or {}),
+        "model": model, "model_digest": model_digest(model_folder(model)),
+        "sampling": dict(sampling or {}),
         "seed": seed, "warm_up": warm_up.path, "warm_up_from": format_time(start_ns),
         "generated_from": format_time(begin_ns), "generated_to": format_time(end_ns),
         "with_warm_up": with_warm_up, "orders": len(tape),

@@ -15,7 +15,7 @@ from marketsim.comparison.models import load_for
 from marketsim.comparison.plan import MOST_FLOORS, Plan, Span, replay_spans
 from marketsim.comparison.rows import ROWS, check_budgets, check_rows
 from marketsim.comparison.run import Comparison
-from marketsim.comparison.tables import content_of
+from marketsim.comparison.tables import content_of, grids
 from marketsim.data.synthetic import synthetic_tape
 from marketsim.errors import ConfigError, DataError
 from marketsim.flow import flow_of
@@ -97,6 +97,10 @@ def test_rows_have_their_figures(whole: dict[str, Any], models: Path) -> None:
     assert facts["timed_markets"] == 2 and 0 < facts["timed_orders"] <= facts["written"]
     assert facts["timed_simulated_s"] == pytest.approx(239, abs=1)
     assert json.dumps(whole, allow_nan=False)
+    for grid in grids(whole):  # each fits a line of the terminal
+        lines = [grid.headings, *grid.rows]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        assert sum(widths) + 2 * len(widths) <= 110
 
 
 def test_the_buyer_moves_what_reacts(whole: dict[str, Any]) -> None:

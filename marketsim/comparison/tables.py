@@ -199,8 +199,8 @@ _LOB_NOTE = (
 def _floor(found: Mapping[str, Any]) -> str:
     if found["floor"] is None:
         return _DASH
-    low, high = (number(end(found["floors"])) for end in (min, max))
-    return f"{number(found['floor'])} ({low} to {high})"
+    low, high = (number(end(found["floors"]), 2) for end in (min, max))
+    return f"{number(found['floor'])} ({low}-{high})"
 
 
 _OTHER: tuple[tuple[str, Callable[[Any], str]], ...] = (
@@ -300,9 +300,9 @@ def _impact_cell(name: str) -> Callable[[Any], str]:
         if not found or found["mean"] is None:
             return _DASH
         if found["low"] is None:
-            return number(found["mean"], 2)
-        return (
-            f"{number(found['mean'], 2)} ({number(found['low'], 2)} to {number(found['high'], 2)})"
+            return number(found["mean"], 1)
+        return " ".join(
+            (number(found["mean"], 1), f"({number(found['low'], 1)} to {number(found['high'], 1)})")
         )
 
     return read
@@ -316,17 +316,17 @@ def _mean_cell(name: str, digits: int = 2) -> Callable[[Any], str]:
 
 
 _RESPONSE: tuple[tuple[str, Callable[[Any], str]], ...] = (
-    ("while it buys [bps]", _impact_cell("while_trading_bps")),
-    ("at the end [bps]", _impact_cell("at_end_bps")),
+    ("buying [bps]", _impact_cell("while_trading_bps")),
+    ("at end [bps]", _impact_cell("at_end_bps")),
     ("lasting [bps]", _impact_cell("permanent_bps")),
-    ("of volume", _mean_cell("participation")),
+    ("share", _mean_cell("participation")),
     ("lots", _mean_cell("executed_lots", 0)),
     ("seeds", lambda row: f"{row['impact']['seeds']}" if row["impact"] else _DASH),
 )
 _RESPONSE_NOTE = (
     "difference of mid-prices with the buyer and without it over the latter, with 95 % intervals"
-    " over seeds; it wakes each minute; lasting: when a third of the time after its last trade is"
-    " over. Recorded flow does not react."
+    " over seeds; it wakes each minute; share: of the volume; lasting: when a third"
+    " of the time after its last trade is over. Recorded flow does not react."
 )
 
 
