@@ -46,8 +46,8 @@ class Sizes:
     day_until : end of the simulated RMSC days; None is their close.
     batch_steps : steps of a batch of markets that are timed together.
     model : name or folder of the trained model whose market is timed.
-    world : parameters of the untrained models that are timed on a recorded flow; ``world_calls`` of each are timed, and
-        ``world_s`` seconds of the market around a model.
+    world : parameters of the untrained models that are timed on a recorded flow; ``world_calls`` of
+        each are, and ``world_s`` seconds of the market around a model.
     repeats : of everything that is timed; the fastest counts.
     """
 

@@ -78,7 +78,7 @@ def test_ctrl_c_keeps_what_there_is(
 
     monkeypatch.setattr(PoissonFlow, "next_orders", press)
     assert cli.main(line(place, tmp_path / "a")) == 130
-    assert "orders until 09:33:0" in capsys.readouterr().err
+    assert "orders until 09:33:" in capsys.readouterr().err
     assert 0 < len(Tape.load(tmp_path / "a/tape")) < 100
 
 
