@@ -56,6 +56,7 @@ class TokenFlow(OrderFlowGenerator):
     name: ClassVar[str] = "trades"
     architecture: ClassVar[str] = "tokens"
     context: ClassVar[int] = 256
+    tries = TRIES
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class TokenFlow(OrderFlowGenerator):
         orders = self._draw(states, books, np.stack([view.own_lots for view in views]), rngs)
         tries = 1
         again = [i for i, order in enumerate(orders) if order is None]
-        while again and tries < TRIES:
+        while again and tries < self.tries:
             some = self._draw(
                 [states[i] for i in again],
                 books[again],
@@ -128,7 +129,9 @@ class TokenFlow(OrderFlowGenerator):
                 orders[i] = order and order._replace(rejected=tries)
             again = [i for i in again if orders[i] is None]
             tries += 1
-        return [order or safe_order(view, TRIES) for order, view in zip(orders, views, strict=True)]
+        return [
+            order or safe_order(view, self.tries) for order, view in zip(orders, views, strict=True)
+        ]
 
     def _draw(
         self,
