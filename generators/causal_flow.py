@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -21,6 +22,7 @@ from marketsim.generators.inference import (
     trunk_parts,
 )
 from marketsim.generators.orders import RECENT, Vocabulary, mirror
+from marketsim.generators.size import Size
 from marketsim.generators.token_sampling import DRAWS, POSSIBLE, head_parts, write_orders
 from marketsim.order_events import Event
 from marketsim.tape import Tape
@@ -69,8 +71,9 @@ class TokenFlow(OrderFlowGenerator):
     ) -> None:
         if not 0 < temperature < 100:
             raise ConfigError(f"temperature must be > 0, was {temperature!r}")
+        self.size = Size(layers, width, heads, window, dropout, noise)
         self.shape = (layers, width, heads, window)
-        self.dropout, self.noise, self.temperature = dropout, noise, temperature
+        self.temperature = temperature
         self.vocabulary: Vocabulary | None = None
         self.tick_size: float | None = None
         self.weights: dict[str, NDArray[np.float32]] = {}
@@ -190,9 +193,9 @@ class TokenFlow(OrderFlowGenerator):
 
     def network(self) -> Any:
         """A network of its size, as it is before training."""
-        from marketsim.generators.causal import Size, TokenModel
+        from marketsim.generators.causal import TokenModel
 
-        return TokenModel(Size(*self.shape, self.dropout, self.noise))
+        return TokenModel(self.size)
 
     def task(self, flows: Sequence[Flow], valid: Sequence[Flow], vocabulary: Vocabulary) -> Any:
         """What the network is trained on."""
@@ -268,12 +271,8 @@ class TokenFlow(OrderFlowGenerator):
 
     def parameters(self) -> dict[str, Any]:
         """What makes another one like it."""
-        layers, width, heads, window = self.shape
-        return {
-            "architecture": self.architecture, "layers": layers, "width": width, "heads": heads,
-            "window": window, "dropout": self.dropout, "noise": self.noise,
-            "temperature": self.temperature,
-        }  # fmt: skip
+        own = {"architecture": self.architecture, "temperature": self.temperature}
+        return own | asdict(self.size)
 
     def learned(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Weights, bins and the tick size of the training data."""

@@ -43,10 +43,9 @@ class DiffusionFlow(TokenFlow):
 
     def network(self) -> Any:
         """A network of its size, as it is before training."""
-        from marketsim.generators.causal import Size
         from marketsim.generators.diffusion_head import DiffusionModel
 
-        return DiffusionModel(Size(*self.shape, self.dropout, self.noise), self.diffusion_steps)
+        return DiffusionModel(self.size, self.diffusion_steps)
 
     def task(self, flows: Sequence[Flow], valid: Sequence[Flow], vocabulary: Vocabulary) -> Any:
         """What the network is trained on."""
