@@ -95,8 +95,8 @@ class TokenTask:
         return {name: np.stack(parts) for name, parts in columns.items()}
 
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Mean nats an order of each symbol."""
-        return dict(zip(SYMBOL_NAMES, (loss.mean() for loss in network(batch)), strict=True))
+        """Means of what the network says of each event, such as nats of each symbol."""
+        return dict(zip(self.names, (loss.mean() for loss in network(batch)), strict=True))
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Mean nats an order of the held-out flows."""
