@@ -176,18 +176,29 @@ class TokenFlow(OrderFlowGenerator):
             state.ints[:] = row
 
     def pack(self, state: CausalState) -> dict[str, Any]:
-        """A state as arrays."""
-        pending = state.pending.view(np.int64).reshape(len(state.pending), -1)
-        return {"ints": state.ints, "floats": state.floats, "pending": pending}
+        """A state as arrays, copies."""
+        words = FLOW.itemsize // 8
+        pending = state.pending.copy().view(np.int64).reshape(len(state.pending), words)
+        return {"ints": state.ints.copy(), "floats": state.floats.copy(), "pending": pending}
 
     def unpack(self, packed: dict[str, Any]) -> CausalState:
-        """The inverse of :meth:`pack`."""
-        pending = np.ascontiguousarray(packed["pending"], np.int64)
-        return CausalState(
-            np.array(packed["ints"], np.int64),
-            np.array(packed["floats"], np.float32),
-            pending.view(FLOW).reshape(len(pending)) if pending.size else np.zeros(0, FLOW),
-        )
+        """The inverse of :meth:`pack`.
+
+        Raises
+        ------
+        ModelError
+            If it is the state of a model of another size.
+        """
+        pending = np.array(packed["pending"], np.int64).reshape(-1, FLOW.itemsize // 8)
+        ints = np.array(packed["ints"], np.int64)
+        floats = np.array(packed["floats"], np.float32)
+        wanted = (STATE_INTS, state_floats(self.shape[0], self.shape[1], self.shape[3]))
+        if (ints.size, floats.size) != wanted:
+            raise ModelError(
+                f"state: must have {wanted[0]} integers and {wanted[1]} floats, had"
+                f" {ints.size} and {floats.size}: it is of a model of another size"
+            )
+        return CausalState(ints, floats, pending.view(FLOW).reshape(len(pending)))
 
     # -- learning --------------------------------------------------------------------------
 
