@@ -237,13 +237,17 @@ class TokenFlow(OrderFlowGenerator):
         ModelError
             If the checkpoint is another training's.
         """
+        import torch
+
         from marketsim.generators.training import Training, train
         from marketsim.generators.windows import flows_of
 
         least = self.shape[3] + 2
         flows, held_out = flows_of(tapes, least), flows_of(valid, least)
         vocabulary = Vocabulary.fit([*flows, *(mirror(flow) for flow in flows)])
-        task, network = self.task(flows, held_out, vocabulary), self.network()
+        task = self.task(flows, held_out, vocabulary)
+        torch.manual_seed(seed)
+        network = self.network()
         told = train(
             network, task, training or Training(), seed=seed, progress=progress,
             checkpoint=checkpoint,
