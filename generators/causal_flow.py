@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from marketsim.errors import ConfigError, DataError, ModelError
+from marketsim.checks import positive
+from marketsim.errors import DataError, ModelError
 from marketsim.flow import FLOW, Flow, Order, View
 from marketsim.generators.base import FitProgress, OrderFlowGenerator
 from marketsim.generators.inference import (
@@ -24,6 +25,7 @@ from marketsim.generators.inference import (
 from marketsim.generators.orders import RECENT, Vocabulary, mirror
 from marketsim.generators.size import Size
 from marketsim.generators.token_sampling import DRAWS, POSSIBLE, head_parts, write_orders
+from marketsim.generators.weights import Shapes, check_weights, token_shapes
 from marketsim.order_events import Event
 from marketsim.tape import Tape
 
@@ -69,11 +71,9 @@ class TokenFlow(OrderFlowGenerator):
         noise: float = 0.15,
         temperature: float = 1.0,
     ) -> None:
-        if not 0 < temperature < 100:
-            raise ConfigError(f"temperature must be > 0, was {temperature!r}")
         self.size = Size(layers, width, heads, window, dropout, noise)
         self.shape = (layers, width, heads, window)
-        self.temperature = temperature
+        self.temperature = positive("temperature", temperature)
         self.vocabulary: Vocabulary | None = None
         self.tick_size: float | None = None
         self.weights: dict[str, NDArray[np.float32]] = {}
@@ -218,6 +218,10 @@ class TokenFlow(OrderFlowGenerator):
         """The heads' weights, as compiled code reads them."""
         return head_parts(weights)
 
+    def shapes(self) -> Shapes:
+        """Names and shapes of its weights."""
+        return token_shapes(self.size)
+
     def fit(
         self,
         tapes: Sequence[Tape],
@@ -233,17 +237,18 @@ class TokenFlow(OrderFlowGenerator):
         Raises
         ------
         DataError
-            If a tape has fewer events than a window and two.
+            If a tape has fewer events than a window and two, or another tick than the others.
         ModelError
             If the checkpoint is another training's.
         """
         import torch
 
         from marketsim.generators.training import Training, train
-        from marketsim.generators.windows import flows_of
+        from marketsim.generators.windows import flows_of, tick_of
 
         least = self.shape[3] + 2
         flows, held_out = flows_of(tapes, least), flows_of(valid, least)
+        tick_size = tick_of([*tapes, *valid])
         vocabulary = Vocabulary.fit([*flows, *(mirror(flow) for flow in flows)])
         task = self.task(flows, held_out, vocabulary)
         torch.manual_seed(seed)
@@ -252,7 +257,7 @@ class TokenFlow(OrderFlowGenerator):
             network, task, training or Training(), seed=seed, progress=progress,
             checkpoint=checkpoint,
         )  # fmt: skip
-        self.vocabulary, self.tick_size = vocabulary, tapes[0].meta["tick_size"]
+        self.vocabulary, self.tick_size = vocabulary, tick_size
         self.training = {"symbols": [tape.meta["symbol"] for tape in tapes], **told}
         self.set_weights({name: value.numpy() for name, value in network.state_dict().items()})
         return self
@@ -298,13 +303,11 @@ class TokenFlow(OrderFlowGenerator):
         """The inverse of :meth:`learned`."""
         bins = {k.removeprefix("bins."): v for k, v in arrays.items() if k.startswith("bins.")}
         self.vocabulary = Vocabulary.of(bins)
-        self.tick_size = values["tick_size"]
+        self.tick_size = positive("tick_size", values["tick_size"])
         self.training = dict(values["training"])
-        self.set_weights({k: v for k, v in arrays.items() if not k.startswith("bins.")})
-        for name, array in self.weights.items():
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} must be finite, was not")
-        _ = self._arrays  # whatever is missing is missed now
+        weights = {k: v for k, v in arrays.items() if not k.startswith("bins.")}
+        check_weights(weights, self.shapes())
+        self.set_weights(weights)
 
 
 def orders_of(out: NDArray[np.int64]) -> list[Order | None]:

@@ -117,7 +117,7 @@ class Vocabulary:
         Raises
         ------
         KeyError, ValueError
-            If an array is missing or has the wrong shape.
+            If an array is missing, or is not what :meth:`arrays` can give.
         """
         shapes = {
             "depth_edges": (DEPTHS + 1,), "size_edges": (SIZES + 1,), "size_values": (SIZES, 16),
@@ -128,6 +128,14 @@ class Vocabulary:
         for name, shape in shapes.items():
             if found[name].shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, had {found[name].shape}")
+            kind = np.floating if name in ("mean", "deviation") else np.integer
+            if not np.issubdtype(found[name].dtype, kind) or not np.isfinite(found[name]).all():
+                raise ValueError(f"{name} must hold finite {kind.__name__} numbers, did not")
+            if name.endswith("edges") and (np.diff(found[name]) <= 0).any():
+                raise ValueError(f"{name} must rise, did not")
+            if name in ("unit_ticks", "deviation") and (found[name] <= 0).any():
+                raise ValueError(f"{name} must be > 0, was not")
+            found[name] = found[name].astype(np.float32 if kind is np.floating else np.int64)
         return cls(**{**found, "unit_ticks": int(found["unit_ticks"][0])})
 
 

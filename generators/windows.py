@@ -1,5 +1,6 @@
 """Windows of order flow for training: a token and the event to predict at every position."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,26 @@ def flows_of(tapes: Sequence[Tape], least: int) -> list[Flow]:
             symbol = tape.meta["symbol"]
             raise DataError(f"tape {symbol!r}: must have at least {least} events, had {len(flow)}")
     return flows
+
+
+def tick_of(tapes: Sequence[Tape]) -> float:
+    """Tick size of all tapes [currency].
+
+    Raises
+    ------
+    DataError
+        If they differ, or one is not a number > 0.
+    """
+    ticks = [tape.meta["tick_size"] for tape in tapes]
+    for tape, tick in zip(tapes, ticks, strict=True):
+        if not isinstance(tick, int | float) or not 0 < tick < math.inf:
+            raise DataError(f"tape {tape.meta['symbol']!r}: tick_size must be > 0, was {tick!r}")
+        if not math.isclose(tick, ticks[0], rel_tol=1e-9):
+            raise DataError(
+                f"tape {tape.meta['symbol']!r}: tick_size must be that of the first tape,"
+                f" {ticks[0]}, was {tick}"
+            )
+    return float(ticks[0])
 
 
 class TokenTask:
@@ -107,11 +128,11 @@ class TokenTask:
 
         Windows overlap by half, and only their second halves count.
         """
-        half = self.window // 2
+        half = self.window // 2  # of windows with a middle event, the second half has it
         places = [
             (part, start)
             for part in encoded
-            for start in range(2, len(part.symbols) - self.window + 1, half)
+            for start in range(2, len(part.symbols) - self.window + 1, self.window - half)
         ]
         totals, count = np.zeros(len(self.names)), 0
         rng = np.random.default_rng(0)
