@@ -131,7 +131,10 @@ class TokenFlow(OrderFlowGenerator):
                 orders[i] = order and order._replace(rejected=tries)
             again = [i for i in again if orders[i] is None]
             tries += 1
-        return [order or _sure(view) for order, view in zip(orders, views, strict=True)]
+        return [
+            order or _sure(view.book, int(state.ints[RECENT_AT + 1]))
+            for order, view, state in zip(orders, views, states, strict=True)
+        ]
 
     def _draw(
         self,
@@ -315,16 +318,16 @@ def orders_of(out: NDArray[np.int64]) -> list[Order | None]:
     return [Order._make([*row[1:], 0, False]) if row[POSSIBLE] else None for row in out.tolist()]
 
 
-def _sure(view: View) -> Order:
-    """An order that is always possible: 100 lots at the best price of the thinner side."""
-    book = view.book
+def _sure(book: NDArray[np.int64], last_ticks: int) -> Order:
+    """An order that is always possible: 100 lots at the best price of the thinner side.
+
+    ``last_ticks``, the price of the last event, stands in for an empty book's.
+    """
     side = 1 if book[0, 1] <= book[0, 3] else -1
     own, other = (0, 2) if side > 0 else (2, 0)
-    price = 1
+    price = last_ticks
     if book[0, own + 1] > 0:
         price = int(book[0, own])
     elif book[0, other + 1] > 0:
         price = int(book[0, other]) - side
-    elif len(view.flow):
-        price = int(view.flow["price_ticks"][-1])
     return Order(int(Event.LIMIT), side, price, 100, 10_000_000, TRIES, True)

@@ -180,6 +180,8 @@ def denoise_orders(
         elif kind == CANCEL:
             found, price = nearest_own(book, side, own_lots[b], depth, unit)
             out[b, POSSIBLE] = 1 if found else 0
+        elif book[0, 1] <= 0 and book[0, 3] <= 0:
+            out[b, POSSIBLE] = 0  # depths are from nowhere
         else:
             price = best - side * (depth * unit + min(int(uniforms[b, 1] * unit), unit - 1))
             if lots > 0 and (price - meets) * side >= 0:

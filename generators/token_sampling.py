@@ -132,7 +132,12 @@ def copy_logit(hidden, w, at):
 
 @helper
 def bar_depths(logits, profile, kind, side, book, own_lots, unit, depth_edges, can_cancel):
-    """Put out of reach the depths that an order cannot have; False if none is left."""
+    """Put out of reach the depths that an order cannot have; False if none is left.
+
+    In an empty book depths are from nowhere: there is no limit order either.
+    """
+    if book[0, 1] <= 0 and book[0, 3] <= 0:
+        return False
     if kind == CANCEL:
         can_cancel[:] = False
         own = 0 if side > 0 else 2
