@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from marketsim.compile import entry, helper
 from marketsim.errors import DataError
-from marketsim.flow import FLOW, LEVELS, Flow
+from marketsim.flow import LEVELS, Flow, check_flow
 from marketsim.generators.bins import (
     DEPTHS,
     OFFSETS,
@@ -70,8 +70,10 @@ class Vocabulary:
         Raises
         ------
         DataError
-            If there are fewer than 256 events.
+            If there are fewer than 256 events, or some that no market could have.
         """
+        for flow in flows:
+            check_flow(flow)
         count = sum(len(flow) for flow in flows)
         if count < 256:
             raise DataError(f"flow: must have at least 256 events to fit bins, had {count}")
@@ -328,14 +330,9 @@ def encode(flow: Flow, vocabulary: Vocabulary) -> Encoded:
     Raises
     ------
     DataError
-        If the flow is none, or has sizes or sides that no order has.
+        If the flow could be no market's, see :func:`marketsim.flow.check_flow`.
     """
-    if flow.dtype != FLOW:
-        raise DataError(f"flow: must be an array of FLOW records, was {flow.dtype}")
-    for name, wrong in (("size_lots", flow["size_lots"] <= 0), ("side", abs(flow["side"]) != 1)):
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise DataError(f"flow: {name} of event {row} cannot be {flow[name][row]}")
+    check_flow(flow)
     symbols = np.zeros((len(flow), 4), np.int64)
     features = np.zeros((len(flow), FEATURES), np.float32)
     v = vocabulary
