@@ -10,6 +10,7 @@ from marketsim.flow import FLOW, LEVELS, Flow
 from marketsim.generators.orders import Vocabulary
 from marketsim.order_events import Event
 from marketsim.tape import Tape
+from marketsim.tape_tables import BookTable
 
 LIMIT, CANCEL, MARKET = (int(event) for event in Event)
 
@@ -23,6 +24,11 @@ def naive_flow(tape: Tape, start_ns: int = 0, end_ns: int = 2**62) -> Flow:
     for row, price, size, side in zip(*(tape.trades[n].tolist() for n in names), strict=True):
         if side:
             fills.setdefault(row, []).append((price, size))
+    following: list[Any] = [None] * len(rows)  # time and side of the next execution
+    for row in range(len(rows) - 1, 0, -1):
+        executed = rows[row][1] == OrderKind.EXECUTION
+        following[row - 1] = (rows[row][0], rows[row][2]) if executed else following[row]
+    book = tape.book
     events: list[tuple[Any, ...]] = []
     run: list[int] = []  # rows of executions that may be one order
     for row, (time_ns, kind, side, price, size) in enumerate(rows):
@@ -32,8 +38,7 @@ def naive_flow(tape: Tape, start_ns: int = 0, end_ns: int = 2**62) -> Flow:
         done = []
         if kind == OrderKind.EXECUTION:
             run.append(row)
-            later = [r for r in range(row + 1, len(rows)) if rows[r][1] == kind]
-            if not later or (rows[later[0]][0], rows[later[0]][2]) != (time_ns, side):
+            if following[row] != (time_ns, side):
                 total = sum(rows[r][4] for r in run)
                 done.append((run[0], MARKET, -side, rows[run[0]][3], total))
                 run = []
@@ -43,19 +48,19 @@ def naive_flow(tape: Tape, start_ns: int = 0, end_ns: int = 2**62) -> Flow:
             done.append((row, MARKET, side, fills[row][0][0], lots))
         if kind in (OrderKind.LIMIT, OrderKind.REPLACE) and lots < size:
             done.append((row, LIMIT, side, price, size - lots))
-        events += [(time_ns, *event[1:], book_after(tape, event[0] - 1)) for event in done
+        events += [(time_ns, *event[1:], book_after(book, event[0] - 1)) for event in done
                    if event[0] > 0]  # fmt: skip
     return np.array(events, FLOW)
 
 
-def book_after(tape: Tape, row: int) -> Any:
+def book_after(table: BookTable, row: int) -> Any:
     """Book after a row, int64[LEVELS, 4]; the price of an empty level is 0."""
     book = np.zeros((LEVELS, 4), np.int64)
-    for level in range(min(LEVELS, tape.book.levels)):
+    for level in range(min(LEVELS, table.levels)):
         for place, side in ((0, "bid"), (2, "ask")):
-            size = getattr(tape.book, f"{side}_size_lots")[row, level]
+            size = getattr(table, f"{side}_size_lots")[row, level]
             if size > 0:
-                book[level, place] = getattr(tape.book, f"{side}_price_ticks")[row, level]
+                book[level, place] = getattr(table, f"{side}_price_ticks")[row, level]
                 book[level, place + 1] = size
     return book
 

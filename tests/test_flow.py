@@ -62,7 +62,7 @@ def test_any_tape(tape: Tape, start: int, length: int) -> None:
     inside = (whole["time_ns"] >= start) & (whole["time_ns"] < start + length)
     assert part.tobytes() == whole[inside].tobytes()
     last = len(tape) - 1
-    assert (book_array(tape)[last] == book_after(tape, last)).all()
+    assert (book_array(tape)[last] == book_after(tape.book, last)).all()
 
 
 @pytest.mark.parametrize(
