@@ -92,16 +92,19 @@ class TokenFlow(OrderFlowGenerator):
         if len(flow) < self.context:
             raise DataError(f"flow: must have at least {self.context} events, had {len(flow)}")
         layers, width, _, window = self.shape
-        past = flow[-window - 1 :]
+        first = max(len(flow) - window, 1)  # that it reads; of those before it keeps the last few
         state = CausalState(
             np.zeros(STATE_INTS, np.int64),
             np.zeros(state_floats(layers, width, window), np.float32),
-            past[-1:].copy(),  # its token waits for the book after it, which the first view has
+            flow[-1:].copy(),  # its token waits for the book after it, which the first view has
         )
-        state.ints[RECENT_AT : RECENT_AT + 2 * RECENT : 2] = -1
-        state.ints[TIME] = past["time_ns"][0]
-        read = np.ascontiguousarray(past[1:-1])
-        self._observe([state], [read], past["book"][-1:])
+        before = flow[max(first - RECENT, 0) : first][::-1]
+        recent = state.ints[RECENT_AT:].reshape(RECENT, 2)
+        recent[:, 0] = -1
+        recent[: len(before), 0] = before["kind"]
+        recent[: len(before), 1] = before["price_ticks"]
+        state.ints[TIME] = before["time_ns"][0]
+        self._observe([state], [np.ascontiguousarray(flow[first:-1])], flow["book"][-1:])
         return state
 
     def next_orders(
