@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 from toy_market import toy_flow
-from toy_models import random_model, view_at
+from toy_models import hidden_of, random_model, view_at
 
 from marketsim.errors import ConfigError, DataError, ModelError
 from marketsim.flow import Flow
@@ -31,12 +31,6 @@ SIZES = [
     {"layers": 2, "width": 24, "heads": 3, "window": 7},
     {"layers": 3, "width": 40, "heads": 5, "window": 16},
 ]
-
-
-def hidden_of(generator: TokenFlow, state: CausalState) -> Any:
-    """Hidden state of the last token that a state has read."""
-    layers, width, _, window = generator.shape
-    return state.floats[2 * layers * window * width :]
 
 
 def fresh(generator: TokenFlow) -> CausalState:

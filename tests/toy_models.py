@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from marketsim.flow import Flow, View
-from marketsim.generators.causal_flow import TokenFlow
+from marketsim.generators.causal_flow import CausalState, TokenFlow
 from marketsim.generators.orders import Vocabulary
 from marketsim.generators.trades import trades
 
@@ -38,3 +39,17 @@ def view_at(flow: Flow, i: int, since: int) -> View:
     book = flow["book"][i]
     own = np.ascontiguousarray(book[:, (1, 3)])
     return View(flow[since:i], book, own, int(flow["time_ns"][i - 1]))
+
+
+def ready(generator: TokenFlow, flow: Flow, at: int) -> CausalState:
+    """A state that has read all that came before event ``at``."""
+    state = generator.start(flow[:at])
+    generator._observe([state], [state.pending], flow["book"][at : at + 1])
+    state.pending = state.pending[:0]
+    return state
+
+
+def hidden_of(generator: TokenFlow, state: CausalState) -> NDArray[np.float32]:
+    """Hidden state of the last token that a state has read, float32[width]."""
+    layers, width, _, window = generator.shape
+    return state.floats[2 * layers * window * width :]
