@@ -11,6 +11,7 @@ from marketsim.generators.causal_flow import CausalState, TokenFlow
 from marketsim.generators.orders import Vocabulary
 from marketsim.generators.trades import trades
 
+torch.set_num_threads(1)  # of tiny products, more threads mostly wait for each other
 TINY = {"layers": 2, "width": 16, "heads": 2, "window": 8}
 
 
