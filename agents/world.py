@@ -1,6 +1,7 @@
 """The world agent: the start of a recorded day, then a model that writes the order flow itself."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from marketsim.flow import BOOK_SHAPE, FLOW, Flow, Order, View
 from marketsim.flow_ring import BOOK_WORDS, EVENT_WORDS, NOT_DUE, VIEW_WORDS
 from marketsim.handle import Handle
 from marketsim.order_events import Event
+from marketsim.sight import life_out_of_sight_s
 from marketsim.tape import Table, Tape
 from marketsim.thinking import Thinker
 
@@ -27,8 +29,8 @@ _LIMIT = int(Event.LIMIT)
 #: As the book takes them: prices in ticks within these, sizes in lots up to that.
 _MAX_PRICE, _MAX_SIZE = 1 << 55, 1 << 40
 #: So many decisions at one instant: the model lets no time pass.
-_MOST_AT_ONCE = 100_000
-_SHOWN = ("rejects", "fallbacks", "cancels_moved", "redrawn", "refused")
+_MOST_AT_ONCE = 10_000
+_SHOWN = ("rejects", "fallbacks", "cancels_moved", "redrawn", "refused", "far_cancels")
 
 
 class _Draft(NamedTuple):
@@ -56,6 +58,9 @@ class WorldAgent(Thinker):
     warm_up : how much of it is played back, from its first row on.
     device : where the model computes: "cpu", "cuda".
     max_rejects : how often at one decision the model is asked again for an order that is possible.
+    far_life : mean life of its orders behind the ten levels that the model sees, in which no model
+        cancels: "tape", as long as in the warm-up (:mod:`marketsim.sight`), a span such as "2min",
+        or None, for ever.
 
     Raises
     ------
@@ -75,12 +80,20 @@ class WorldAgent(Thinker):
         warm_up: str | int = "15min",
         device: str = "cpu",
         max_rejects: int = 10,
+        far_life: str | int | None = "tape",
     ) -> None:
         self.warm_up_ns = parse_span(warm_up, "warm_up")
         self.max_rejects = checks.integer("max_rejects", max_rejects, 0)
         self.tape = tape
         self.generator, self.model_digest = _generator(model, checks.text("device", device))
         self.begin_ns, self._rows = self._warm_up_of(tape)
+        if far_life == "tape":
+            self.far_life_s = life_out_of_sight_s(tape, self._rows)
+        else:
+            span_ns = math.inf if far_life is None else parse_span(far_life, "far_life")
+            if span_ns == 0:
+                raise ConfigError("far_life must be > 0, was 0")
+            self.far_life_s = span_ns / NS_PER_SECOND
         sequence = tape.reveals["sequence"]
         self.reveals: Table = tape.reveals.take(slice(np.searchsorted(sequence, self._rows)))
         self._buffers()
@@ -121,6 +134,7 @@ class WorldAgent(Thinker):
         self._events: Flow = words[:end].view(FLOW)
         self._book = words[end : end + BOOK_WORDS].reshape(BOOK_SHAPE)
         self._own = words[end + BOOK_WORDS :].reshape(-1, 2)
+        self._make_far(1024)
 
     def _forget(self) -> None:
         """State of a market that has not begun."""
@@ -130,7 +144,7 @@ class WorldAgent(Thinker):
         self.counts = dict.fromkeys(_SHOWN, 0)
         self._draft: _Draft | None = None
         self._sent = self._after_ns = self._least_ns = 0
-        self._tries = self._at_once = self._last_ns = 0
+        self._tries = self._at_once = self._last_ns = self._swept_ns = 0
 
     def on_start(self, market: Handle) -> None:
         """Put the warm-up into the feed, and let the flow be kept from now on."""
@@ -170,6 +184,8 @@ class WorldAgent(Thinker):
         if now_ns >= market._simulation.close_ns:
             self._draft = None
             return None
+        if now_ns - self._swept_ns >= NS_PER_SECOND:
+            self._sweep(market, now_ns)
         if self._draft is not None:
             if not len(flow):  # a stop order, a print: nothing that the model is told of
                 self._send(market, self._draft)
@@ -211,8 +227,29 @@ class WorldAgent(Thinker):
                 f" there were {len(flow)}"
             )
         self.flow_state = self.generator.start(flow)
+        self._swept_ns = int(flow["time_ns"][-1])
         self._after_ns = int(flow["time_ns"][-1])
         return flow[:0]
+
+    def _sweep(self, market: Handle, now_ns: int) -> None:
+        """Cancel some of the orders out of sight: those that would not have lived until now."""
+        waited_s, self._swept_ns = (now_ns - self._swept_ns) / NS_PER_SECOND, now_ns
+        if self.far_life_s == math.inf:
+            return
+        simulation = market._simulation
+        calls, address, symbol = simulation._calls, simulation._market.address, market._symbol
+        count = calls.far_orders(address, symbol, market._agent, self._far_address, len(self._far))
+        if count > len(self._far):
+            self._make_far(2 * count)
+            calls.far_orders(address, symbol, market._agent, self._far_address, count)
+        dies = market.rng.random(count) < -math.expm1(-waited_s / self.far_life_s)
+        for order_id in self._far[:count][dies].tolist():
+            market.cancel(order_id)
+            self.counts["far_cancels"] += 1
+
+    def _make_far(self, most: int) -> None:
+        self._far = np.zeros(most, np.int64)
+        self._far_address = self._far.ctypes.data
 
     def _settle(self, sent: int, happened: bool, now_ns: int) -> None:
         """The draft has reached the exchange."""
@@ -300,7 +337,7 @@ class WorldAgent(Thinker):
         ``rejects``: draws that were thrown away, by the model itself or because nothing came of
         them; ``fallbacks``: orders that are not the model's; ``cancels_moved``: cancels that took
         an order at the nearest price; ``redrawn``: orders dropped because something happened before
-        they were due; ``refused``: by the exchange.
+        they were due; ``refused``: by the exchange; ``far_cancels``: of orders out of sight.
         """
         drawn = sum(self.orders) + self.counts["redrawn"] + self.counts["refused"]
         rejects = self.counts["rejects"]
@@ -333,7 +370,14 @@ class WorldAgent(Thinker):
             "draft": self._draft,
             "orders": self.orders,
             "counts": self.counts,
-            "numbers": [self._sent, self._after_ns, self._least_ns, self._at_once, self._last_ns],
+            "numbers": [
+                self._sent,
+                self._after_ns,
+                self._least_ns,
+                self._at_once,
+                self._last_ns,
+                self._swept_ns,
+            ],  # fmt: skip
             "model_s": self.model_s,
         }
 
@@ -352,7 +396,10 @@ class WorldAgent(Thinker):
         self.flow_state = None if packed is None else self.generator.unpack(packed)
         self._draft = None if state["draft"] is None else _Draft(*state["draft"])
         self.orders, self.counts = list(state["orders"]), dict(state["counts"])
-        self._sent, self._after_ns, self._least_ns, self._at_once, self._last_ns = state["numbers"]
+        (
+            self._sent, self._after_ns, self._least_ns, self._at_once, self._last_ns,
+            self._swept_ns,
+        ) = state["numbers"]  # fmt: skip
         self.model_s = state["model_s"]
 
 

@@ -1,6 +1,7 @@
 """What every generator of order flow is, by name; how it is saved and found again."""
 
 import importlib
+import inspect
 import json
 import os
 from abc import ABC, abstractmethod
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from marketsim.checks import did_you_mean
+from marketsim.checks import did_you_mean, refuse_unknown
 from marketsim.errors import ConfigError, ModelError
 from marketsim.flow import Flow, Order, View
 from marketsim.tape import Tape
@@ -148,11 +149,24 @@ def create(name: str, **parameters: Any) -> Any:
     if name not in GENERATORS:
         raise ConfigError(f"model: unknown generator {name!r}{did_you_mean(name, GENERATORS)}")
     module, _, cls = GENERATORS[name].partition(":")
-    made = getattr(importlib.import_module(module), cls)
+    return make(f"model {name}", getattr(importlib.import_module(module), cls), parameters)
+
+
+def make(where: str, cls: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
+    """Call a class, or a function that makes an object, after a look at what it takes.
+
+    Raises
+    ------
+    ConfigError
+        For a parameter that it does not take, or of a type that it refuses.
+    """
+    taken = inspect.signature(cls).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        refuse_unknown(where, parameters, taken)
     try:
-        return made(**parameters)
+        return cls(**parameters)
     except TypeError as error:
-        raise ConfigError(f"model {name}: {error}") from error
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def load(folder: "str | os.PathLike[str]") -> Any:

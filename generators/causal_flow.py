@@ -13,6 +13,7 @@ from marketsim.checks import positive
 from marketsim.errors import DataError, ModelError
 from marketsim.flow import FLOW, Flow, Order, View
 from marketsim.generators.base import FitProgress, OrderFlowGenerator
+from marketsim.generators.flows import safe_order, training_flows
 from marketsim.generators.inference import (
     RECENT_AT,
     STATE_INTS,
@@ -26,7 +27,6 @@ from marketsim.generators.orders import RECENT, Vocabulary, mirror
 from marketsim.generators.size import Size
 from marketsim.generators.token_sampling import DRAWS, POSSIBLE, head_parts, write_orders
 from marketsim.generators.weights import Shapes, check_weights, token_shapes
-from marketsim.order_events import Event
 from marketsim.tape import Tape
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class TokenFlow(OrderFlowGenerator):
             again = [i for i in again if orders[i] is None]
             tries += 1
         return [
-            order or _sure(view.book, int(state.ints[RECENT_AT + 1]))
+            order or safe_order(view, TRIES, int(state.ints[RECENT_AT + 1]))
             for order, view, state in zip(orders, views, states, strict=True)
         ]
 
@@ -250,11 +250,10 @@ class TokenFlow(OrderFlowGenerator):
         import torch
 
         from marketsim.generators.training import Training, train
-        from marketsim.generators.windows import flows_of, tick_of
 
         least = self.shape[3] + 2
-        flows, held_out = flows_of(tapes, least), flows_of(valid, least)
-        tick_size = tick_of([*tapes, *valid])
+        flows, tick_size = training_flows([*tapes, *valid] if tapes else [], least)
+        flows, held_out = flows[: len(tapes)], flows[len(tapes) :]
         vocabulary = Vocabulary.fit([*flows, *(mirror(flow) for flow in flows)])
         task = self.task(flows, held_out, vocabulary)
         torch.manual_seed(seed)
@@ -319,18 +318,3 @@ class TokenFlow(OrderFlowGenerator):
 def orders_of(out: NDArray[np.int64]) -> list[Order | None]:
     """Orders that compiled code has written, None for those that cannot be."""
     return [Order._make([*row[1:], 0, False]) if row[POSSIBLE] else None for row in out.tolist()]
-
-
-def _sure(book: NDArray[np.int64], last_ticks: int) -> Order:
-    """An order that is always possible: 100 lots at the best price of the thinner side.
-
-    ``last_ticks``, the price of the last event, stands in for an empty book's.
-    """
-    side = 1 if book[0, 1] <= book[0, 3] else -1
-    own, other = (0, 2) if side > 0 else (2, 0)
-    price = last_ticks
-    if book[0, own + 1] > 0:
-        price = int(book[0, own])
-    elif book[0, other + 1] > 0:
-        price = int(book[0, other]) - side
-    return Order(int(Event.LIMIT), side, price, 100, 10_000_000, TRIES, True)

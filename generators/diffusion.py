@@ -1,4 +1,4 @@
-"""Denoising diffusion: cosine schedule, noise and variance objectives, DDPM and DDIM samplers, EMA.
+"""Denoising diffusion: cosine schedule, noise and variance objectives, DDPM and DDIM samplers.
 
 Steps are counted as in the papers, t = 1 to T; x_0 is data, x_T is noise. A model is any function
 ``model(x_t, t, condition)`` of float32[batch, ...] and int64[batch] that returns the noise in
@@ -13,8 +13,7 @@ implicit models; Lin et al. (2024), Common diffusion noise schedules and sample 
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,12 +79,21 @@ class Diffusion(nn.Module):
         return v * high + (1 - v) * low
 
     def losses(
-        self, model: Model, data: Tensor, t: Tensor, noise: Tensor, condition: Any = None
+        self,
+        model: Model,
+        data: Tensor,
+        t: Tensor,
+        noise: Tensor,
+        condition: Any = None,
+        *,
+        clip: float | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Squared error of the noise, and the term of the variational bound, of each sample.
 
-        The bound trains the variance only: the mean in it is detached. The last term, t = 1, is
-        the density of the data, as the data is continuous.
+        The bound trains the variance only: the mean in it is detached, and estimates of x_0 in it
+        are within ``clip`` of 0, as they are in the samplers. Without that, at the first steps back
+        from noise, a small error of the noise is a large one of x_0. The last term, t = 1, is the
+        density of the data, as the data is continuous.
 
         Returns
         -------
@@ -98,7 +106,7 @@ class Diffusion(nn.Module):
         if v is None:
             return error, None
         with torch.no_grad():
-            mean = self.posterior_mean(self.data(noised, t, found), noised, t)
+            mean = self.posterior_mean(self.data(noised, t, found, clip), noised, t)
             true_mean = self.posterior_mean(data, noised, t)
             true_log = _at(self.log_posterior, t, data)
         log = self.log_variance(t, v)
@@ -208,29 +216,33 @@ def _mean(values: Tensor) -> Tensor:
     return values.flatten(1).mean(1)
 
 
-class ImportantTimes:
+class ImportantTimes(nn.Module):
     """Draws steps in proportion to the root mean square of their last losses.
 
     Steps are drawn alike until each has its history. A small share of the draws stays uniform.
+    What it remembers are buffers, so that a checkpoint of a network that holds it has them.
 
     References: Nichol & Dhariwal (2021), section 3.3, eq. 18.
     """
 
+    history: Tensor
+    seen: Tensor
+
     def __init__(self, steps: int, history: int = 10, uniform_share: float = 0.001) -> None:
+        super().__init__()
         self.uniform_share = uniform_share
-        self.losses = np.zeros((steps, history))
-        self.seen = np.zeros(steps, np.int64)
+        self.register_buffer("history", torch.zeros(steps, history, dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(steps, dtype=torch.int64))
 
-    def shares(self) -> Floats:
+    def shares(self) -> Tensor:
         """Probability of each step, float64[steps]."""
-        steps, history = self.losses.shape
-        size = np.sqrt((self.losses**2).mean(axis=1))
-        if (self.seen < history).any() or size.sum() == 0:
-            return np.full(steps, 1 / steps)
-        share: Floats = size / size.sum() * (1 - self.uniform_share) + self.uniform_share / steps
-        return share
+        steps, history = self.history.shape
+        size = (self.history**2).mean(1).sqrt()
+        if bool((self.seen < history).any()) or float(size.sum()) == 0:
+            return torch.full_like(size, 1 / steps)
+        return size / size.sum() * (1 - self.uniform_share) + self.uniform_share / steps
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, count: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draw steps, and what to weigh their losses by: the mean is then that of uniform steps.
 
         Returns
@@ -238,69 +250,43 @@ class ImportantTimes:
         t : int64[count], 1 to T.
         weight : float32[count].
         """
-        share = torch.from_numpy(self.shares())
+        share = self.shares()
         place = torch.multinomial(share, count, replacement=True, generator=generator)
         return place + 1, (1 / (len(share) * share[place])).float()
 
     def update(self, t: Tensor, losses: Tensor) -> None:
         """Keep the losses of steps; the oldest go."""
-        history = self.losses.shape[1]
-        for place, loss in zip((t - 1).tolist(), losses.tolist(), strict=True):
-            self.losses[place, self.seen[place] % history] = loss
-            self.seen[place] += 1
+        steps, history = self.history.shape
+        order = torch.argsort(t, stable=True)
+        place = t[order] - 1
+        count = torch.bincount(place, minlength=steps)
+        rank = torch.arange(len(place), device=t.device) - (count.cumsum(0) - count)[place]
+        kept = rank >= count[place] - history
+        slot = (self.seen[place] + rank) % history
+        self.history[place[kept], slot[kept]] = losses[order][kept].double()
+        self.seen += count
 
 
-def hybrid_loss(
+def hybrid_losses(
     diffusion: Diffusion,
     model: Model,
     data: Tensor,
     times: ImportantTimes,
-    generator: torch.Generator,
     condition: Any = None,
+    *,
+    clip: float | None = None,
     bound_weight: float = 0.01,
-) -> Tensor:
-    """Loss of a batch: the error of the noise and ``bound_weight`` times the variational bound.
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Losses of a batch: the error of the noise, and ``bound_weight`` times the variational bound.
 
-    The same steps serve both, drawn by their share in the bound; both means are those of uniform
-    steps, and the bound is the sum over all steps.
+    The same steps serve both, drawn by their share in the bound; both are what uniform steps give
+    in the mean, and the bound is the sum over all steps.
     """
     t, weight = times.draw(len(data), generator)
-    noise = torch.randn(data.shape, generator=generator).to(data.device)
-    weight = weight.to(data.device)
-    error, bound = diffusion.losses(model, data, t.to(data.device), noise, condition)
+    noise = torch.randn(data.shape, generator=generator, device=data.device)
+    error, bound = diffusion.losses(model, data, t, noise, condition, clip=clip)
     if bound is None:
-        return (weight * error).mean()
+        return (weight * error).mean(), error.new_zeros(())
     times.update(t, bound.detach())
-    return (weight * (error + bound_weight * diffusion.steps * bound)).mean()
-
-
-class Average:
-    """Exponential moving average of a model's weights, slow to forget once it has seen many.
-
-    The decay of update n is at most (1 + n) / (10 + n), so that the first weights fade soon.
-    """
-
-    def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
-        self.decay, self.updates = decay, 0
-        self.weights = {name: value.clone() for name, value in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move towards the model's weights; what is not a float is taken over."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - decay)
-            else:
-                self.weights[name].copy_(value)
-
-    @contextmanager
-    def in_place_of(self, model: nn.Module) -> Iterator[None]:
-        """Let the model have the averaged weights for a while."""
-        own = {name: value.clone() for name, value in model.state_dict().items()}
-        model.load_state_dict(self.weights)
-        try:
-            yield
-        finally:
-            model.load_state_dict(own)
+    return (weight * error).mean(), bound_weight * diffusion.steps * (weight * bound).mean()

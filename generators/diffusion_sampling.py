@@ -19,6 +19,7 @@ from marketsim.generators.token_sampling import (
     PRICE,
     SIDE,
     draw,
+    farthest,
     run_head,
 )
 
@@ -183,7 +184,8 @@ def denoise_orders(
         elif book[0, 1] <= 0 and book[0, 3] <= 0:
             out[b, POSSIBLE] = 0  # depths are from nowhere
         else:
-            price = best - side * (depth * unit + min(int(uniforms[b, 1] * unit), unit - 1))
+            depth = depth * unit + min(int(uniforms[b, 1] * unit), unit - 1)
+            price = best - side * min(depth, farthest(book, side))
             if lots > 0 and (price - meets) * side >= 0:
                 price = meets - side
         out[b, PRICE] = price

@@ -1,5 +1,6 @@
 """What all generators learn from, and the quotes they count prices from if a side is empty."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketsim.errors import DataError, ModelError
-from marketsim.flow import Flow, flow_of
+from marketsim.flow import Flow, Order, View, flow_of
 from marketsim.order_events import Event
 from marketsim.tape import Tape
 
@@ -23,11 +24,13 @@ def training_flows(tapes: Sequence[Tape], at_least: int) -> tuple[list[Flow], fl
     Raises
     ------
     DataError
-        If there is no tape, or one has no book, too few events, or another tick size.
+        If there is no tape, or one has no book, too few events, another tick size, or none.
     """
     if not tapes:
         raise DataError("tapes: must be one or more, was none")
     tick_size = float(tapes[0].meta["tick_size"])
+    if not 0 < tick_size < math.inf:
+        raise DataError(f"tape 0: tick_size must be > 0, was {tick_size}")
     flows = []
     for number, tape in enumerate(tapes):
         found = float(tape.meta["tick_size"])
@@ -115,6 +118,24 @@ class Sizes:
         """A size of a kind of event [lots]."""
         at = self._share[kind].searchsorted(rng.random(), side="right")
         return int(self._lots[kind][at])
+
+
+def safe_order(view: View, rejected: int, last_ticks: int = 1) -> Order:
+    """An order that is always possible: 100 lots at the best price of the thinner side.
+
+    ``last_ticks``, the price of the last event that was seen, stands in for an empty book's.
+    """
+    book = view.book
+    side = 1 if book[0, 1] <= book[0, 3] else -1
+    own, other = (0, 2) if side > 0 else (2, 0)
+    price = last_ticks
+    if book[0, own + 1] > 0:
+        price = int(book[0, own])
+    elif book[0, other + 1] > 0:
+        price = int(book[0, other]) - side
+    elif len(view.flow):
+        price = int(view.flow["price_ticks"][-1])
+    return Order(int(Event.LIMIT), side, price, 100, 10_000_000, rejected, fallback=True)
 
 
 def array_of(

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketsim.compile import arithmetic, entry, helper
+from marketsim.flow import LEVELS
 from marketsim.generators.inference import (
     RECENT_AT,
     add_row_of,
@@ -131,6 +132,15 @@ def copy_logit(hidden, w, at):
 
 
 @helper
+def farthest(book, side):
+    """Depth [ticks] of the last of ten levels; beyond it the model has seen no order."""
+    own = 0 if side > 0 else 2
+    if book[LEVELS - 1, own + 1] == 0:
+        return 1 << 40
+    return (book[0, own] - book[LEVELS - 1, own]) * side
+
+
+@helper
 def bar_depths(logits, profile, kind, side, book, own_lots, unit, depth_edges, can_cancel):
     """Put out of reach the depths that an order cannot have; False if none is left.
 
@@ -147,8 +157,12 @@ def bar_depths(logits, profile, kind, side, book, own_lots, unit, depth_edges, c
                 at = bin_of(depth_edges, (best - book[i, own]) * side // unit)
                 can_cancel[at] = True
     left = False
+    last = farthest(book, side)
     for at in range(DEPTHS):
-        allowed = can_cancel[at] if kind == CANCEL else profile[at, 2] > 0
+        if kind == CANCEL:
+            allowed = can_cancel[at]
+        else:
+            allowed = profile[at, 2] > 0 and depth_edges[at] * unit <= last
         if allowed:
             left = True
         else:
@@ -158,8 +172,9 @@ def bar_depths(logits, profile, kind, side, book, own_lots, unit, depth_edges, c
 
 @helper
 def limit_price(book, side, at, unit, depth_edges, uniform):
-    """Price of a limit order in a bin of depths; never one at which it would trade."""
-    first, width = depth_edges[at] * unit, (depth_edges[at + 1] - depth_edges[at]) * unit
+    """Price of a limit order in a bin of depths; it neither trades nor is out of sight."""
+    first, end = depth_edges[at] * unit, depth_edges[at + 1] * unit
+    width = max(min(end, farthest(book, side) + 1) - first, 1)
     best, _ = best_of(book, side)
     price = best - side * (first + min(int(uniform * width), width - 1))
     meets, lots = best_of(book, -side)

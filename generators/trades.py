@@ -13,6 +13,7 @@ from typing import Any
 
 from marketsim.checks import did_you_mean
 from marketsim.errors import ConfigError
+from marketsim.generators.base import make
 
 ARCHITECTURES = {
     "causal": "marketsim.generators.diffusion_flow:DiffusionFlow",
@@ -33,4 +34,6 @@ def trades(architecture: str = "tokens", **options: Any) -> Any:
         hint = did_you_mean(str(architecture), ARCHITECTURES)
         raise ConfigError(f"architecture: unknown {architecture!r}{hint}")
     module, _, name = ARCHITECTURES[architecture].partition(":")
-    return getattr(importlib.import_module(module), name)(**options)
+    return make(
+        f"model trades, {architecture}", getattr(importlib.import_module(module), name), options
+    )

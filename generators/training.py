@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from marketsim.errors import ConfigError, DataError, ModelError
 from marketsim.generators.base import FitProgress
+from marketsim.interrupts import held_back
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ def train(
     Returns
     -------
     dict
-        JSON values: steps done, seconds, best held-out losses and their step, settings.
+        JSON values: steps done, seconds, best held-out losses and their step, settings, and the
+        learning curve: step, running loss and held-out loss at each look.
 
     Raises
     ------
@@ -116,16 +118,13 @@ def train(
     DataError
         If a loss is not finite.
     KeyboardInterrupt
-        After a checkpoint was written.
+        At the end of a step, after a checkpoint was written.
     """
-    with _threads(settings.threads):
+    with _threads(settings.threads), held_back() as interrupted:
         loop = _Loop(network, task, settings, seed, checkpoint)
         writer = _tensorboard(settings.tensorboard)
         try:
-            loop.run(progress, writer)
-        except KeyboardInterrupt:
-            loop.save()
-            raise
+            loop.run(progress, writer, interrupted)
         finally:
             if writer is not None:
                 writer.close()
@@ -156,17 +155,21 @@ class _Loop:
         self.step, self.seconds, self.since_best = 0, 0.0, 0
         self.best_losses: dict[str, float] = {}
         self.best_step = 0
+        self.running: dict[str, float] = {}
+        self.curve: list[tuple[int, float, float | None]] = []
         self.bfloat16 = settings.bfloat16
         if self.bfloat16 is None:
             self.bfloat16 = fast_bfloat16(settings.device)
         if path is not None and path.exists():
             self.load()
 
-    def run(self, progress: FitProgress | None, writer: Any) -> None:
+    def run(
+        self, progress: FitProgress | None, writer: Any, interrupted: Callable[[], bool]
+    ) -> None:
         settings = self.settings
         started = saved = told = time.monotonic()
         already, first = self.seconds, self.step
-        running: dict[str, float] = {}
+        running = self.running
         while self.step < settings.steps and not self._enough():
             for name, value in self._update().items():
                 running[name] = 0.98 * running.get(name, value) + 0.02 * value
@@ -183,6 +186,9 @@ class _Loop:
                 progress(self.step / settings.steps, self._line(running, left))
             if writer is not None:
                 writer.add_scalar("train/loss", sum(running.values()), self.step)
+            if interrupted():
+                self.save()
+                raise KeyboardInterrupt
         self.save()
 
     def _enough(self) -> bool:
@@ -218,6 +224,8 @@ class _Loop:
         with torch.no_grad():
             losses = self.task.validate(self.averaged)
         total = sum(losses.values()) if losses else -self.step
+        seen = sum(self.running.values())
+        self.curve.append((self.step, round(seen, 6), round(total, 6) if losses else None))
         if not self.best_losses and not losses or total < self._best():
             self.best_losses, self.best_step, self.since_best = losses, self.step, 0
             self.best.load_state_dict(self.averaged.state_dict())
@@ -242,6 +250,7 @@ class _Loop:
         return {
             "steps": self.step, "seconds": round(self.seconds, 1), "best_step": self.best_step,
             "held_out": self.best_losses, "seed": self.seed, "settings": asdict(self.settings),
+            "curve": self.curve,
         }  # fmt: skip
 
     # -- checkpoints -----------------------------------------------------------------------
@@ -262,6 +271,7 @@ class _Loop:
             "settings": asdict(self.settings), "seed": self.seed, "step": self.step,
             "seconds": self.seconds, "since_best": self.since_best, "best_step": self.best_step,
             "best_losses": self.best_losses, "rng": self.rng.bit_generator.state,
+            "running": self.running, "curve": self.curve,
         }  # fmt: skip
         content = save(
             {name: value.contiguous().cpu() for name, value in tensors.items()},
@@ -311,6 +321,7 @@ class _Loop:
         self.step, self.seconds = head["step"], head["seconds"]
         self.since_best, self.best_step = head["since_best"], head["best_step"]
         self.best_losses = head["best_losses"]
+        self.running, self.curve = head["running"], [tuple(row) for row in head["curve"]]
 
     def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
         state = self.optimiser.state_dict()

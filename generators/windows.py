@@ -1,6 +1,5 @@
 """Windows of order flow for training: a token and the event to predict at every position."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,46 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from marketsim.errors import DataError
-from marketsim.flow import Flow, flow_of
+from marketsim.flow import Flow
 from marketsim.generators.causal import SYMBOL_NAMES
 from marketsim.generators.orders import Encoded, Vocabulary, encode, mirror, targets
-from marketsim.tape import Tape
-
-
-def flows_of(tapes: Sequence[Tape], least: int) -> list[Flow]:
-    """Flows of tapes; a window never crosses from one into another.
-
-    Raises
-    ------
-    DataError
-        If a tape has fewer than ``least`` events.
-    """
-    flows = [flow_of(tape) for tape in tapes]
-    for tape, flow in zip(tapes, flows, strict=True):
-        if len(flow) < least:
-            symbol = tape.meta["symbol"]
-            raise DataError(f"tape {symbol!r}: must have at least {least} events, had {len(flow)}")
-    return flows
-
-
-def tick_of(tapes: Sequence[Tape]) -> float:
-    """Tick size of all tapes [currency].
-
-    Raises
-    ------
-    DataError
-        If they differ, or one is not a number > 0.
-    """
-    ticks = [tape.meta["tick_size"] for tape in tapes]
-    for tape, tick in zip(tapes, ticks, strict=True):
-        if not isinstance(tick, int | float) or not 0 < tick < math.inf:
-            raise DataError(f"tape {tape.meta['symbol']!r}: tick_size must be > 0, was {tick!r}")
-        if not math.isclose(tick, ticks[0], rel_tol=1e-9):
-            raise DataError(
-                f"tape {tape.meta['symbol']!r}: tick_size must be that of the first tape,"
-                f" {ticks[0]}, was {tick}"
-            )
-    return float(ticks[0])
 
 
 class TokenTask:

@@ -5,6 +5,7 @@ markets are the same to the bit.
 """
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketsim.agent import CompiledAgent
+from marketsim.batch import Batch
 from marketsim.configs import SimulationConfig, load_config
 from marketsim.errors import ConfigError, DataError
 from marketsim.report import Floats, Ints, Touch, touch, trade_price_ticks
@@ -19,6 +21,7 @@ from marketsim.result import Run
 from marketsim.run_store import fingerprint
 from marketsim.simulation import Simulation
 from marketsim.tape import Tape
+from marketsim.thinking import Thinker
 
 #: The agent that does nothing: it keeps the other's place until the fork.
 IDLE = "marketsim.agent:Agent"
@@ -90,20 +93,32 @@ def _data(path: str, print_of_it: str | None) -> Tape:
 
 def _arms(job: Mapping[str, Any]) -> Iterator[tuple[Run, Simulation]]:
     """The control, then each variant; from one forked state where a fork is asked for."""
-    until_ns, fork_at_ns = job["until_ns"], job["fork_at_ns"]
-    if fork_at_ns is None:
-        for config in (job["config"], *job["variants"]):
-            simulation = simulation_of(config, job["seed"])
-            yield simulation.run(until_ns), simulation
-        return
+    markets = _forked(job) if job["fork_at_ns"] is not None else _fresh(job)
+    control = next(markets)
+    if control._thinkers:  # a model writes the next orders of all arms at once
+        together = list(markets)
+        markets = iter(together)
+        with Batch([control, *together]) as batch:
+            batch.step(job["until_ns"])
+    for simulation in itertools.chain((control,), markets):
+        yield simulation.run(job["until_ns"]), simulation
+
+
+def _fresh(job: Mapping[str, Any]) -> Iterator[Simulation]:
+    """The control and each variant, from the start."""
+    for config in (job["config"], *job["variants"]):
+        yield simulation_of(config, job["seed"])
+
+
+def _forked(job: Mapping[str, Any]) -> Iterator[Simulation]:
+    """The control and each variant, from one state."""
     parent = simulation_of(idle_config(job["variants"][0], job["agent"]), job["seed"])
-    parent.run(fork_at_ns)
-    control = parent.fork()
-    yield control.run(until_ns), control
+    parent.run(job["fork_at_ns"])
+    yield parent.fork()
     for config in job["variants"]:
         twin = parent.fork()
         take_seat(twin, load_config(config), job["agent"])
-        yield twin.run(until_ns), twin
+        yield twin
 
 
 def idle_config(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -119,8 +134,9 @@ def take_seat(simulation: Simulation, config: SimulationConfig, name: str) -> No
     entry = next(agent for agent in config.agents if agent.name == name)
     for number in members_of(simulation, name):
         agent = entry.build(tape=simulation.source)
-        if isinstance(agent, CompiledAgent):
-            raise ConfigError(f"fork_at: agents.{name} is compiled, and can only start at the open")
+        if isinstance(agent, CompiledAgent | Thinker):
+            what = "compiled" if isinstance(agent, CompiledAgent) else "the market's flow"
+            raise ConfigError(f"fork_at: agents.{name} is {what}, and can only start at the open")
         _, handle = simulation._python[number]
         simulation._python[number] = agent, handle
         agent.on_start(handle)

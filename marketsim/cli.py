@@ -27,6 +27,7 @@ from marketsim.cli_support import (
 from marketsim.clock import format_time, parse_time
 from marketsim.errors import DataError, MarketSimError
 from marketsim.experiment_cli import ab, sweep
+from marketsim.train_cli import train
 
 if TYPE_CHECKING:
     from marketsim.tape import Tape
@@ -258,6 +259,7 @@ def _command(given: list[str]) -> int:
                 "run": run,
                 "ab": ab,
                 "sweep": sweep,
+                "train": train,
                 "evaluate": evaluate,
                 "data": data,
                 "bench": bench,

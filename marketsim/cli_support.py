@@ -34,6 +34,19 @@ def parse_pairs(pairs: Sequence[str], flag: str) -> dict[str, Any]:
     return values
 
 
+def parse_values(pairs: dict[str, Any], flag: str) -> dict[str, Any]:
+    """Values of :func:`parse_pairs` as in YAML.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be read.
+    """
+    from marketsim.configs.files import parse_yaml
+
+    return {key: parse_yaml(text, f"{flag} {key}") for key, text in pairs.items()}
+
+
 def parse_lists(pairs: Sequence[str], flag: str) -> dict[str, list[Any]]:
     """``KEY=A,B,C`` of an option that can be repeated; values as in YAML, a list or mapping too.
 

@@ -14,6 +14,7 @@ from marketsim.market_data import publish
 from marketsim.matching import (
     MARKET,
     NEVER_RESTS,
+    SELF_TRADE_MASK,
     STOP,
     fillable,
     next_stop,
@@ -136,14 +137,24 @@ def tell_resting(m, b, order_id):
 
 
 @helper
+def order_flags(m, slot):
+    """Flags of a new order, with the exchange's rule for meeting an own one where it has none.
+
+    A world agent stands for many traders, who may meet.
+    """
+    message = messages(m, slot)
+    if message.a & SELF_TRADE_MASK or message.d > 0:
+        return message.a
+    return message.a | header(m).self_trade
+
+
+@helper
 def handle_order(m, slot):
     """A new order of an agent."""
     message = messages(m, slot)
     b, agent = message.symbol, message.sender
     side, price, size = message.side, message.price_ticks, message.size_lots
-    flags, stop, display = message.a, message.b, message.c
-    if not flags & (7 << 8):
-        flags |= header(m).self_trade
+    flags, stop, display = order_flags(m, slot), message.b, message.c
     if flags & MARKET:
         price = 0
     reason = refusal(m, b, agent, side, price, size, display, stop, flags)

@@ -13,7 +13,7 @@ from marketsim.configs import SimulationConfig, load_config
 from marketsim.errors import ConfigError, StateError
 from marketsim.executor import Executor, Failure, Outcome, create_executor
 from marketsim.impact import ImpactResult, impact_result
-from marketsim.run_store import RunStore, Tell, fingerprint, run_jobs, seed_numbers
+from marketsim.run_store import RunStore, Tell, inputs, run_jobs, seed_numbers
 from marketsim.simulation import Simulation
 from marketsim.treatment import TreatmentResult, run_treatment, treatment_result
 
@@ -147,7 +147,7 @@ def ab(
         "fork_at_ns": fork_at_ns,
         "step_ns": step_ns,
         "settle_ns": settle_ns,
-        "data": fingerprint(without.data),
+        "data": inputs(without),
     }
     outcomes = finish(arms.run_pair, shared, numbers)
     result = impact_result(shared, numbers, outcomes, labels, _notes(control, without, name))
@@ -201,7 +201,7 @@ def _treat(
         "config": control.to_dict(),
         "treated": treated.to_dict(),
         "until_ns": _until(arms.simulation_of(treated, seeds[0]), until),
-        "data": [fingerprint(control.data), fingerprint(treated.data)],
+        "data": [inputs(control), inputs(treated)],
     }
     _until(arms.simulation_of(control, seeds[0]), until)
     outcomes = finish(run_treatment, shared, seeds)

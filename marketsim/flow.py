@@ -79,7 +79,8 @@ def flow_of(tape: Tape, start_ns: int = 0, end_ns: int = 2**62) -> Flow:
     """Return the events of ``start_ns <= time < end_ns`` with the books before them, ``FLOW[n]``.
 
     The book before an event is the book after the row before its first one. Events of the tape's
-    first row, before which no book is known, are left out.
+    first row, before which no book is known, are left out, and events out of sight: beyond the
+    best 10 levels.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def flow_of(tape: Tape, start_ns: int = 0, end_ns: int = 2**62) -> Flow:
         raise DataError("flow: the tape has no orders")
     if not tape.book_form:
         raise DataError("flow: the tape has no book")
-    events = order_events(tape, start_ns, end_ns)
+    events = order_events(tape, start_ns, end_ns, LEVELS)
     known = events.first_row > 0
     flow = np.zeros(int(known.sum()), FLOW)
     for name in ("time_ns", "kind", "side", "price_ticks", "size_lots"):

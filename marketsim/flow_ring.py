@@ -45,7 +45,7 @@ def flow_room(m, b, rows):
     h = header(m)
     if h.flow_width == 0:
         return True
-    needed = rows + max(books(m, b).rows - books(m, b).unread, 0)
+    needed = rows + 1 + max(books(m, b).rows - books(m, b).unread, 0)
     if needed > h.flow_width:
         ask_for(m, FLOW, needed * h.books_count)
         return False
@@ -129,8 +129,17 @@ def write_event(m, out, count, slot, kind, price, size, side):
 
 
 @helper
+def in_sight(m, slot, side, price):
+    """Whether a tape of ten levels shows an order at a price, by the book before its row."""
+    last = flow_levels(m, FLOW_LEVELS * (slot + 1) - 1)
+    if side > 0:
+        return last.bid_lots == 0 or price >= last.bid_ticks
+    return last.ask_lots == 0 or price <= last.ask_ticks
+
+
+@helper
 def row_events(m, slot, out, count):
-    """Events of one row that is no execution; returns the number of events so far."""
+    """Events in sight of one row that is no execution; returns the number of events so far."""
     row = flow(m, slot)
     kind, side, price, size, traded = (
         row.kind,
@@ -139,12 +148,13 @@ def row_events(m, slot, out, count):
         row.size_lots,
         row.traded_lots,
     )
-    if kind == ROW_CANCEL or kind == ROW_REDUCE or kind == ROW_REPLACE:
+    seen = in_sight(m, slot, side, price)
+    if seen and (kind == ROW_CANCEL or kind == ROW_REDUCE or kind == ROW_REPLACE):
         count = write_event(m, out, count, slot, CANCEL, price, size, side)
     if kind == ROW_LIMIT or kind == ROW_MARKET or kind == ROW_REPLACE:
         if traded > 0:
             count = write_event(m, out, count, slot, MARKET, row.first_ticks, traded, side)
-        if kind != ROW_MARKET and traded < size:
+        if seen and kind != ROW_MARKET and traded < size:
             count = write_event(m, out, count, slot, LIMIT, price, size - traded, side)
     return count
 
@@ -177,22 +187,27 @@ def run_event(m, b, last, out, count):
                 break
             first = row
             lots += other.size_lots
-    if first == 0:
-        return count  # the book before the first row is not told
+    if first == oldest:
+        return count  # the book before it is not known, or it began before what is kept
     slot = row_at(m, b, first)
     return write_event(m, out, count, slot, MARKET, flow(m, slot).price_ticks, lots, -here.side)
 
 
 @helper
 def own_lots(m, level_slot, agent):
-    """Visible lots of an agent at a level."""
+    """Visible lots of an agent at a level; counted once after each change of the level."""
+    level = levels(m, level_slot)
+    if level.counted_for == agent + 1:
+        return level.counted_lots
     lots = 0
-    slot = levels(m, level_slot).head
+    slot = level.head
     while slot >= 0:
         order = orders(m, slot)
         if order.agent == agent:
             lots += order.size_lots
         slot = order.next
+    level.counted_for = agent + 1
+    level.counted_lots = lots
     return lots
 
 
@@ -214,6 +229,37 @@ def write_now(m, b, agent, out):
             word_at(out, 4 * row + 2 * ladder).value = price
             word_at(out, 4 * row + 2 * ladder + 1).value = lots
             word_at(out, BOOK_WORDS + 2 * row + ladder).value = own
+
+
+@entry
+def far_orders(m, b, agent, out, most):
+    """Ids of an agent's visible orders behind the ten levels that are shown.
+
+    out : address of ``most`` words. Returns how many there are; only the first ``most`` are
+    written.
+    """
+    count = 0
+    for ladder in range(BIDS, ASKS + 1):
+        base = (4 * b + ladder) * header(m).ladder_levels
+        i = ladders(m, 4 * b + ladder).levels - 1
+        shown = 0
+        while i >= 0:
+            level = levels(m, rungs(m, base + i).level)
+            i -= 1
+            if level.visible_lots == 0:
+                continue
+            shown += 1
+            if shown <= FLOW_LEVELS:
+                continue
+            slot = level.head
+            while slot >= 0:
+                order = orders(m, slot)
+                if order.agent == agent:
+                    if count < most:
+                        word_at(out, count).value = order.order_id
+                    count += 1
+                slot = order.next
+    return count
 
 
 @entry

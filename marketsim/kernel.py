@@ -33,9 +33,10 @@ from marketsim.exchange import (
     expire_day_orders,
     handle_change,
     handle_order,
+    order_flags,
     run_stop,
 )
-from marketsim.flow_ring import view_flow
+from marketsim.flow_ring import far_orders, view_flow
 from marketsim.history import handle_feed
 from marketsim.ladder import index_find
 from marketsim.market import (
@@ -75,7 +76,8 @@ def request_room(m, slot):
     message = messages(m, slot)
     b = message.symbol
     if message.kind == ORDER:
-        return event_room(m, b, message.side, message.price_ticks, message.size_lots, message.a)
+        flags = order_flags(m, slot)
+        return event_room(m, b, message.side, message.price_ticks, message.size_lots, flags)
     side, size, flags = 1, 1, 0
     if message.kind == REPLACE:
         order_slot = index_find(m, message.order_id)
@@ -302,6 +304,7 @@ class Calls(NamedTuple):
     view_touch: Callable[..., int]
     view_trades: Callable[..., int]
     view_flow: Callable[..., int]
+    far_orders: Callable[..., int]
     send_draft: Callable[..., int]
 
 
@@ -316,6 +319,7 @@ def calls() -> Calls:
         direct(view_touch, 3),
         direct(view_trades, 3),
         direct(view_flow, 5),
+        direct(far_orders, 5),
         direct(send_draft, 8),
     )
 

@@ -168,6 +168,7 @@ def level_for(m, b, ladder, price):
     level.price_ticks = price
     level.ladder = ladder
     level.visible_lots = 0
+    level.counted_for = 0
     level.head = -1
     level.tail = -1
     level.hidden_head = -1

@@ -74,6 +74,7 @@ def emit(m, kind, order_id, other_id, price, size, agent, other_agent, left, hid
 def level_changed(m, b, level_slot, old_lots):
     """Tell the tape and the undo log that a level shows another size than before."""
     level = levels(m, level_slot)
+    level.counted_for = 0
     if level.visible_lots == old_lots:
         return
     h = header(m)

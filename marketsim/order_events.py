@@ -55,8 +55,11 @@ class Events:
         return which
 
 
-def order_events(tape: Tape, start_ns: int, end_ns: int) -> Events:
+def order_events(tape: Tape, start_ns: int, end_ns: int, levels: int | None = None) -> Events:
     """Return the events of ``start_ns <= time < end_ns``.
+
+    With ``levels``, those are left out that a tape of so many levels would not show: limit orders
+    and cancels farther out than the last of that many levels on their side.
 
     A recorded market order is a run of ``EXECUTION`` rows of one time and side: one event. An
     order that trades as it enters is a market order for what it trades, and a limit order for what
@@ -83,7 +86,28 @@ def order_events(tape: Tape, start_ns: int, end_ns: int) -> Events:
     table = np.concatenate(parts)
     order = np.lexsort((table[:, 7], table[:, 5]))
     columns = np.ascontiguousarray(table[order].T)
-    return Events(*columns[:7])
+    events = Events(*columns[:7])
+    if levels is None or not tape.book_form:
+        return events
+    seen = _in_sight(tape, events, levels)
+    return events if seen.all() else Events(*columns[:7, seen])
+
+
+def _in_sight(tape: Tape, events: Events, levels: int) -> NDArray[np.bool_]:
+    """Which events a tape of so many levels shows, by the book before them."""
+    seen: NDArray[np.bool_] = events.of(Event.MARKET) | (events.first_row == 0)
+    book, at = tape.book, levels - 1
+    if book.levels < levels:
+        return np.ones(len(events), np.bool_)
+    before = np.maximum(events.first_row - 1, 0)
+    for side, price, size in (
+        (1, book.bid_price_ticks, book.bid_size_lots),
+        (-1, book.ask_price_ticks, book.ask_size_lots),
+    ):
+        last, full = price[before, at], size[before, at] > 0
+        near = ~full | ((events.price_ticks - last) * side >= 0)
+        seen |= near & (events.side == side)
+    return seen
 
 
 def _traded(tape: Tape, first: int, last: int) -> tuple[Ints, Ints]:

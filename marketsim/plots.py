@@ -154,7 +154,7 @@ def agent_names(run: "Run") -> dict[int, str]:
     return {
         agent: name
         for name, ids in populations(run).items()
-        if run.summary["agents"][name].get("type") != "replay"
+        if run.summary["agents"][name].get("type") not in ("replay", "world")
         for agent in ids
     }
 

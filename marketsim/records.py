@@ -19,9 +19,10 @@ ORDER = _record(
     small=("prev", "next", "level", "agent", "flags", "side", "symbol", "origin"),
 )  # fmt: skip
 #: A price level, or the pending stops at one stop price. Hidden orders queue behind the visible.
+#: ``counted_lots``: visible lots of the agent ``counted_for`` - 1, as long as nothing changes.
 LEVEL = _record(
-    "price_ticks", "visible_lots",
-    small=("ladder", "head", "tail", "hidden_head", "hidden_tail", "next"),
+    "price_ticks", "visible_lots", "counted_lots",
+    small=("ladder", "head", "tail", "hidden_head", "hidden_tail", "next", "counted_for"),
 )  # fmt: skip
 #: A ladder of a book: bids, asks, pending buy stops, pending sell stops.
 LADDER = _record("levels", "orders", "icebergs")

@@ -44,7 +44,7 @@ class RunStore:
                 raise DataError(f"out {folder}: is not empty, and no experiment; choose another")
             if found is not None and found != wanted:
                 raise DataError(
-                    f"out {folder}: holds another experiment ({_difference(found, wanted)});"
+                    f"out {folder}: holds another experiment ({difference(found, wanted)});"
                     " choose another folder"
                 )
             folder.mkdir(parents=True, exist_ok=True)
@@ -129,6 +129,18 @@ def fingerprint(data: str | None) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def inputs(config: Any) -> Any:
+    """Fingerprint of what a configuration reads: its data, and the models of its world agents."""
+    from marketsim.generators.shared import model_digest
+
+    data = fingerprint(config.data)
+    folders = {agent.name: agent.parameters["model"]
+               for agent in config.agents if agent.type == "world"}  # fmt: skip
+    if not folders:
+        return data
+    return {"data": data, "models": {name: model_digest(f) for name, f in folders.items()}}
+
+
 def run_jobs(
     work: Work,
     jobs: Sequence[Job],
@@ -191,7 +203,7 @@ def seed_numbers(seeds: Any) -> list[int]:
     return chosen
 
 
-def _difference(found: Any, wanted: Mapping[str, Any]) -> str:
+def difference(found: Any, wanted: Mapping[str, Any]) -> str:
     """First place in which two experiments differ, in words."""
     if not isinstance(found, dict):
         return f"{found!r}"

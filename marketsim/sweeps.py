@@ -10,7 +10,7 @@ from marketsim.clock import format_time, parse_time
 from marketsim.configs import SimulationConfig, load_config
 from marketsim.errors import ConfigError
 from marketsim.executor import Executor, Failure, Outcome, create_executor
-from marketsim.run_store import RunStore, Tell, fingerprint, run_jobs, seed_numbers
+from marketsim.run_store import RunStore, Tell, inputs, run_jobs, seed_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ def sweep(
             "config": loaded.to_dict(),
             "seed": seed,
             "until_ns": until_ns,
-            "data": fingerprint(loaded.data),
+            "data": inputs(loaded),
         }
         for _, loaded in points
         for seed in numbers

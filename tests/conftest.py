@@ -177,3 +177,24 @@ def bursts() -> Callable[[int, int], NDArray[np.int64]]:
         return (100_000 + np.cumsum(steps)).round().astype(np.int64)
 
     return path
+
+
+@pytest.fixture(scope="session")
+def day() -> Tape:
+    """Six minutes of synthetic flow, for warm-ups."""
+    from marketsim.data.synthetic import synthetic_tape
+
+    return synthetic_tape(open="09:30", close="09:36")
+
+
+@pytest.fixture
+def saved(day: Tape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of a saved generator, a dummy; ``day`` is saved beside it."""
+    from dummy_flow import DummyFlow
+
+    from marketsim.generators import base
+
+    monkeypatch.setitem(base.GENERATORS, "dummy", "dummy_flow:DummyFlow")
+    DummyFlow(lots=30).save(tmp_path / "model")
+    day.save(tmp_path / "day")
+    return tmp_path / "model"

@@ -1,4 +1,4 @@
-"""A tiny generator of order flow that draws from its stream: enough to drive a world agent."""
+"""Tiny generators of order flow: enough to drive a world agent."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -71,3 +71,42 @@ class DummyFlow(OrderFlowGenerator):
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         return None
+
+
+class Recording(DummyFlow):
+    """Keeps all that it was shown and all that it wrote."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self.start_flow: Any = None
+        self.views: list[View] = []
+        self.written: list[Order] = []
+
+    def start(self, flow: Any) -> Any:
+        self.start_flow = flow
+        return super().start(flow)
+
+    def next_orders(
+        self, states: Sequence[Any], views: Sequence[View], rngs: Sequence[np.random.Generator]
+    ) -> list[Order]:
+        orders = super().next_orders(states, views, rngs)
+        self.views.extend(views)
+        self.written.extend(orders)
+        return orders
+
+
+class Script(DummyFlow):
+    """Writes what it is told, then limit orders of 7 lots far away, a second apart each."""
+
+    context = 1
+
+    def __init__(self, orders: Sequence[Order] = ()) -> None:
+        super().__init__()
+        self.orders = list(orders)
+        self.at = 0
+
+    def _one(self, state: Any, view: View, rng: np.random.Generator) -> Order:
+        self.at += 1
+        if self.at <= len(self.orders):
+            return self.orders[self.at - 1]
+        return Order(int(Event.LIMIT), 1, 1, 7, 1_000_000_000)

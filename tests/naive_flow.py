@@ -48,9 +48,18 @@ def naive_flow(tape: Tape, start_ns: int = 0, end_ns: int = 2**62) -> Flow:
             done.append((row, MARKET, side, fills[row][0][0], lots))
         if kind in (OrderKind.LIMIT, OrderKind.REPLACE) and lots < size:
             done.append((row, LIMIT, side, price, size - lots))
-        events += [(time_ns, *event[1:], book_after(book, event[0] - 1)) for event in done
-                   if event[0] > 0]  # fmt: skip
+        for first, event, order_side, order_price, order_size in done:
+            met = book_after(book, first - 1) if first else None
+            if met is not None and (event == MARKET or in_sight(met, order_side, order_price)):
+                events.append((time_ns, event, order_side, order_price, order_size, met))
     return np.array(events, FLOW)
+
+
+def in_sight(book: Any, side: int, price: int) -> bool:
+    """Whether a price is not beyond the last of ten levels."""
+    own = 0 if side > 0 else 2
+    last = book[LEVELS - 1]
+    return bool(last[own + 1] == 0 or (price - last[own]) * side >= 0)
 
 
 def book_after(table: BookTable, row: int) -> Any:

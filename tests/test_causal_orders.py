@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_flow import CANCEL, LIMIT, MARKET
+from naive_flow import CANCEL, LIMIT, MARKET, in_sight
 from toy_market import toy_flow
 from toy_models import random_model, ready, view_at
 
@@ -106,6 +106,7 @@ def test_drawn_orders_are_possible(view: View, which: int, seed: int) -> None:
             if not fallback or view.book[0, own + 1] == 0:
                 assert lots == 0 or (price - meets) * side < 0
             assert view.book[0, (1, 3)].any() or fallback
+            assert in_sight(view.book, side, price)
         elif kind == CANCEL:
             levels = view.book[view.own_lots[:, own >> 1] > 0, own]
             assert price in levels.tolist()

@@ -16,13 +16,17 @@ from toy_models import hidden_of, random_model, ready, view_at
 from marketsim.compile import entry
 from marketsim.flow import LEVELS
 from marketsim.generators import diffusion_sampling as sampling
+from marketsim.generators.bins import depth_edges
 from marketsim.generators.causal_flow import TokenFlow
 from marketsim.generators.inference import add_row_of, multiply
 from marketsim.generators.orders import CLASSES, DEPTHS, OFFSETS, SIZES, encode, targets
 from marketsim.generators.schedule import cosine_alpha_bar, trailing_steps
 
 FLOW = toy_flow(420)
-HERE = 300  # the event that the orders stand for
+#: The event that the orders stand for; ten levels are full before it.
+HERE = next(i for i in range(300, len(FLOW)) if FLOW["book"][i, -1].all())
+BOOK, DEPTH = FLOW["book"][HERE], depth_edges()[:-1]
+LAST = {1: (BOOK[0, 0], BOOK[-1, 0]), -1: (BOOK[0, 2], BOOK[-1, 2])}  #: first and tenth price
 FIELDS = (CLASSES, DEPTHS, SIZES, OFFSETS)
 
 
@@ -81,9 +85,11 @@ def chances(network: Any, h: Any, drawn: Drawn, rows: Any, field: int) -> Any:
         with torch.no_grad():
             nats[:, symbol] = heads(h.expand(len(rows), -1), target, profile, level)[field]
     found = np.exp(-nats)
-    if field == 1:  # what is barred in training is out of reach here
+    if field == 1:  # what is barred in training is out of reach here, and what is out of sight
         cancels = drawn.symbols[rows, 0] // 2 == CANCEL
-        found *= np.where(cancels[:, None], profile[..., 1] > 0, profile[..., 2] > 0)
+        seen = np.array([abs(LAST[side][0] - LAST[side][1]) >= DEPTH for side in sides])
+        limits = (profile[..., 2] > 0).numpy() & seen
+        found *= np.where(cancels[:, None], profile[..., 1] > 0, limits)
     return found / found.sum(1, keepdims=True)
 
 
@@ -238,8 +244,8 @@ def test_diffused_orders_are_what_torch_makes_of_the_same_draws(eta: float) -> N
         same += close and abs(order.delay_ns - values[2]) <= 10 + 1e-3 * values[2]
         if order.kind == LIMIT:
             meets = int(view.book[0, 2 if order.side > 0 else 0])
-            best = int(view.book[0, 0 if order.side > 0 else 2])
-            price = best - order.side * round(values[0])
+            best, last = LAST[order.side]
+            price = best - order.side * min(round(values[0]), abs(best - last))
             price = price if (price - meets) * order.side < 0 else meets - order.side
             assert abs(price - order.price_ticks) <= 1
     assert same > 147  # rounding, where a quantile is steep

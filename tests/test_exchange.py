@@ -431,3 +431,26 @@ def test_an_unknown_symbol_is_named() -> None:
 def test_a_side_is_buy_or_sell(side: Any) -> None:
     with pytest.raises(OrderError, match="side must be"):
         play(("a", lambda m: m.order(side, 10, 100)))
+
+
+def test_the_exchanges_rule_for_own_orders_finds_room_for_all_that_vanish() -> None:
+    """One lot meets thousands of own orders, of which none uses it up."""
+
+    class Many(Agent):
+        def on_start(self, market: Handle) -> None:
+            market.wake_at(market.open_ns)
+            market.wake_at(market.open_ns + 1)
+
+        def on_wakeup(self, market: Handle) -> None:
+            if market.now_ns > market.open_ns:
+                market.buy(1, 100)
+                return
+            for _ in range(3000):
+                market.sell(1, 100)
+
+    config = {
+        "session": {"open": "09:30", "close": "09:31"},
+        "exchange": {"self_trade": "cancel_maker"},
+    }
+    orders = Simulation(config, agents=[Many()]).run().tape.orders
+    assert (orders["kind"] == OrderKind.CANCEL).sum() == 3001  # the lot expires at the close

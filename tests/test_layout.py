@@ -42,6 +42,8 @@ ON_TOP = {
     "report_tables",
     "simulation",
     "sweeps",
+    "train_cli",
+    "training_run",
     "treatment",
 }
 UPPER = ("marketsim.configs", "marketsim.envs") + tuple(f"marketsim.{name}" for name in ON_TOP)
