@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marketsim.generators.orders import CLASSES, DEPTHS, FEATURES, OFFSETS, PROFILE, SIZES
+from marketsim.generators.bins import DEPTHS, OFFSETS, SIZES
+from marketsim.generators.orders import CLASSES, FEATURES, PROFILE
 from marketsim.generators.size import Size
 
 POINTER = 16  #: width of the vectors by which depths are told apart

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from marketsim.compile import arithmetic, entry, helper
 from marketsim.flow import LEVELS
+from marketsim.generators.bins import DEPTHS
 from marketsim.generators.inference import add_row_of, last_hidden, multiply, normalise, square_relu
-from marketsim.generators.orders import CANCEL, CLASSES, DEPTHS, MARKET, best_of
+from marketsim.generators.orders import CANCEL, CLASSES, MARKET, best_of
 from marketsim.generators.token_sampling import (
     DELAY,
     KIND,

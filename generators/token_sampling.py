@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from marketsim.compile import arithmetic, entry, helper
 from marketsim.flow import LEVELS
+from marketsim.generators.bins import DEPTHS, OFFSETS, SIZES
 from marketsim.generators.inference import (
     RECENT_AT,
     add_row_of,
@@ -18,13 +19,10 @@ from marketsim.generators.inference import (
 from marketsim.generators.orders import (
     CANCEL,
     CLASSES,
-    DEPTHS,
     LIMIT,
     MARKET,
-    OFFSETS,
     PROFILE,
     RECENT,
-    SIZES,
     best_of,
     bin_of,
     depth_profile,

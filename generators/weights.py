@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marketsim.generators.bins import DEPTHS, OFFSETS, SIZES
 from marketsim.generators.diffusion_sampling import BLOCKS, LATENTS
-from marketsim.generators.orders import CLASSES, DEPTHS, FEATURES, OFFSETS, PROFILE, SIZES
+from marketsim.generators.orders import CLASSES, FEATURES, PROFILE
 from marketsim.generators.size import Size
 from marketsim.generators.token_sampling import POINTER
 

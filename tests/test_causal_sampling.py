@@ -16,10 +16,10 @@ from toy_models import hidden_of, random_model, ready, view_at
 from marketsim.compile import entry
 from marketsim.flow import LEVELS
 from marketsim.generators import diffusion_sampling as sampling
-from marketsim.generators.bins import depth_edges
+from marketsim.generators.bins import DEPTHS, OFFSETS, SIZES, depth_edges
 from marketsim.generators.causal_flow import TokenFlow
 from marketsim.generators.inference import add_row_of, multiply
-from marketsim.generators.orders import CLASSES, DEPTHS, OFFSETS, SIZES, encode, targets
+from marketsim.generators.orders import CLASSES, encode, targets
 from marketsim.generators.schedule import cosine_alpha_bar, trailing_steps
 
 FLOW = toy_flow(420)

@@ -18,14 +18,18 @@ from marketsim.compile import entry
 from marketsim.data.synthetic import synthetic_tape
 from marketsim.errors import DataError
 from marketsim.flow import FLOW, Flow, flow_of
-from marketsim.generators.bins import offset_edges, size_edges, values_within
+from marketsim.generators.bins import (
+    DEPTHS,
+    OFFSETS,
+    SIZES,
+    offset_edges,
+    size_edges,
+    values_within,
+)
 from marketsim.generators.inference import RECENT_AT, STATE_INTS, TIME, next_token
 from marketsim.generators.orders import (
-    DEPTHS,
     FEATURES,
-    OFFSETS,
     RECENT,
-    SIZES,
     Vocabulary,
     bin_of,
     encode,
