@@ -11,6 +11,7 @@ from marketsim.errors import ConfigError
 from marketsim.flow import Flow, Order
 from marketsim.generators.causal_flow import CausalState, TokenFlow, orders_of
 from marketsim.generators.diffusion_sampling import LATENTS, denoise_orders, head_parts
+from marketsim.generators.flows import array_of
 from marketsim.generators.orders import KINDS, Vocabulary
 from marketsim.generators.schedule import cosine_alpha_bar, trailing_steps
 from marketsim.generators.weights import Shapes, diffusion_shapes
@@ -110,9 +111,7 @@ class DiffusionFlow(TokenFlow):
     def restore(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """The inverse of :meth:`learned`."""
         super().restore(arrays, values)
-        table = np.ascontiguousarray(arrays["bins.table"], np.int64)
-        if table.shape[:2] != (KINDS, LATENTS) or table.ndim != 3 or table.shape[2] < 2:
-            raise ValueError(f"table must have shape {(KINDS, LATENTS)} and n, had {table.shape}")
-        if (np.diff(table) < 0).any():
-            raise ValueError("table must not fall, did")
-        self.table = table
+        table = array_of(arrays, "bins.table", (KINDS, LATENTS, None), np.int64)
+        if table.shape[2] < 2 or (np.diff(table) < 0).any():
+            raise ValueError("bins.table: must hold 2 quantiles or more that do not fall")
+        self.table = np.ascontiguousarray(table)

@@ -28,6 +28,7 @@ from marketsim.generators.bins import (
     size_edges,
     values_within,
 )
+from marketsim.generators.flows import array_of
 from marketsim.order_events import Event
 
 LIMIT, CANCEL, MARKET = int(Event.LIMIT), int(Event.CANCEL), int(Event.MARKET)
@@ -114,23 +115,21 @@ class Vocabulary:
         KeyError, ValueError
             If an array is missing, or is not what :meth:`arrays` can give.
         """
-        shapes = {
+        whole = {
             "depth_edges": (DEPTHS + 1,), "size_edges": (SIZES + 1,), "size_values": (SIZES, 16),
-            "offset_edges": (OFFSETS + 1,), "offset_values": (OFFSETS, 16),
-            "mean": (FEATURES,), "deviation": (FEATURES,), "unit_ticks": (1,),
+            "offset_edges": (OFFSETS + 1,), "offset_values": (OFFSETS, 16), "unit_ticks": (1,),
         }  # fmt: skip
-        found: dict[str, Any] = {name: np.ascontiguousarray(arrays[name]) for name in shapes}
-        for name, shape in shapes.items():
-            if found[name].shape != shape:
-                raise ValueError(f"{name} must have shape {shape}, had {found[name].shape}")
-            kind = np.floating if name in ("mean", "deviation") else np.integer
-            if not np.issubdtype(found[name].dtype, kind) or not np.isfinite(found[name]).all():
-                raise ValueError(f"{name} must hold finite {kind.__name__} numbers, did not")
-            if name.endswith("edges") and (np.diff(found[name]) <= 0).any():
-                raise ValueError(f"{name} must rise, did not")
-            if name in ("unit_ticks", "deviation") and (found[name] <= 0).any():
-                raise ValueError(f"{name} must be > 0, was not")
-            found[name] = found[name].astype(np.float32 if kind is np.floating else np.int64)
+        found: dict[str, Any] = {
+            name: array_of(arrays, name, shape, np.int64) for name, shape in whole.items()
+        }
+        for name in ("mean", "deviation"):
+            found[name] = array_of(arrays, name, (FEATURES,), np.float32)
+        for name, array in found.items():
+            if name.endswith("edges") and (np.diff(array) <= 0).any():
+                raise ValueError(f"{name}: must rise, did not")
+            if name in ("unit_ticks", "deviation") and (array <= 0).any():
+                raise ValueError(f"{name}: must be > 0, was not")
+            found[name] = np.ascontiguousarray(array)
         return cls(**{**found, "unit_ticks": int(found["unit_ticks"][0])})
 
 

@@ -384,12 +384,12 @@ def test_a_vocabulary_comes_back() -> None:
 @pytest.mark.parametrize(
     ("name", "change", "told"),
     [
-        ("size_edges", lambda a: a[:-1], "size_edges must have shape"),
-        ("size_edges", lambda a: a[::-1], "size_edges must rise"),
-        ("size_edges", lambda a: a.astype(float), "size_edges must hold finite integer"),
-        ("mean", lambda a: a * np.nan, "mean must hold finite floating"),
-        ("deviation", lambda a: 0 * a, "deviation must be > 0"),
-        ("unit_ticks", lambda a: 0 * a, "unit_ticks must be > 0"),
+        ("size_edges", lambda a: a[:-1], "size_edges: must be int64"),
+        ("size_edges", lambda a: a[::-1], "size_edges: must rise"),
+        ("size_edges", lambda a: a.astype(float), "size_edges: must be int64"),
+        ("mean", lambda a: a * np.nan, "mean: must be finite"),
+        ("deviation", lambda a: 0 * a, "deviation: must be > 0"),
+        ("unit_ticks", lambda a: 0 * a, "unit_ticks: must be > 0"),
     ],
 )
 def test_damaged_vocabularies(name: str, change: Any, told: str) -> None:
