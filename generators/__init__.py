@@ -1,5 +1,5 @@
 """Generators of order flow and of return paths."""
 
-from marketsim.generators.base import OrderFlowGenerator, create, load, names
+from marketsim.generators.base import OrderFlowGenerator, create, load, names, shipped
 
-__all__ = ["OrderFlowGenerator", "create", "load", "names"]
+__all__ = ["OrderFlowGenerator", "create", "load", "names", "shipped"]

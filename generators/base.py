@@ -124,6 +124,7 @@ class OrderFlowGenerator(ABC):
 FORMAT = "marketsim-model-1"
 #: Files of a saved model.
 FILES = ("model.json", "model.safetensors")
+_SHIPPED = Path(__file__).parent / "models"
 #: Registered name -> where its class is; imported when it is first asked for.
 GENERATORS = {
     "bootstrap": "marketsim.generators.bootstrap:BlockBootstrap",
@@ -160,8 +161,8 @@ def make(where: str, cls: Callable[..., Any], parameters: Mapping[str, Any]) -> 
     ConfigError
         For a parameter that it does not take, or of a type that it refuses.
     """
-    taken = inspect.signature(cls).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+    taken = _parameters_of(cls)
+    if taken is not None:
         refuse_unknown(where, parameters, taken)
     try:
         return cls(**parameters)
@@ -169,18 +170,65 @@ def make(where: str, cls: Callable[..., Any], parameters: Mapping[str, Any]) -> 
         raise ConfigError(f"{where}: {error}") from error
 
 
-def load(folder: "str | os.PathLike[str]") -> Any:
-    """Read a saved generator.
+def _parameters_of(cls: Callable[..., Any]) -> list[str] | None:
+    """Names that a class takes, those that it hands on to its bases too; None if any will do."""
+    names: list[str] = []
+    inits = (
+        [vars(c)["__init__"] for c in cls.__mro__ if "__init__" in vars(c)]
+        if inspect.isclass(cls)
+        else [cls]
+    )
+    for init in inits:
+        if init is object.__init__:
+            break
+        taken = inspect.signature(init).parameters.values()
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        names += [p.name for p in taken if p.kind in kinds and p.name != "self"]
+        if not any(p.kind is p.VAR_KEYWORD for p in taken):
+            return names
+    return None
+
+
+def shipped() -> list[str]:
+    """Names of the trained models that come with the package."""
+    return sorted(folder.name for folder in _SHIPPED.iterdir() if (folder / FILES[0]).is_file())
+
+
+def model_folder(model: "str | os.PathLike[str]") -> Path:
+    """Folder of a model: that of a shipped one by its name, else the path itself.
+
+    Raises
+    ------
+    ModelError
+        If there is no such folder.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return folder
+    if isinstance(model, str) and model in shipped():
+        return _SHIPPED / model
+    hint = did_you_mean(str(model), shipped())
+    raise ModelError(
+        f"{folder}: no such model folder{hint}; shipped models: {', '.join(shipped())}"
+    )
+
+
+def load(model: "str | os.PathLike[str]", **parameters: Any) -> Any:
+    """Read a saved generator, by its folder or, of a shipped one, by its name.
+
+    Parameters
+    ----------
+    **parameters : in place of those that it was saved with, such as how it samples.
 
     Raises
     ------
     ModelError
         If the folder is missing, or a file in it is missing, damaged or of another format.
     """
-    folder = Path(folder)
+    folder = model_folder(model)
     head, arrays = _read(folder)
     try:
-        generator = create(head["model"], **head["parameters"])
+        generator = create(head["model"], **{**head["parameters"], **parameters})
         generator.restore(arrays, head)
     except (KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
@@ -192,8 +240,6 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as load_arrays
 
-    if not folder.is_dir():
-        raise ModelError(f"{folder}: no such model folder")
     for name in FILES:
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: {name} is missing")

@@ -60,6 +60,7 @@ class TokenFlow(OrderFlowGenerator):
     name: ClassVar[str] = "trades"
     architecture: ClassVar[str] = "tokens"
     context: ClassVar[int] = 256
+    tries = TRIES
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class TokenFlow(OrderFlowGenerator):
         orders = self._draw(states, books, np.stack([view.own_lots for view in views]), rngs)
         tries = 1
         again = [i for i, order in enumerate(orders) if order is None]
-        while again and tries < TRIES:
+        while again and tries < self.tries:
             some = self._draw(
                 [states[i] for i in again],
                 books[again],
@@ -135,7 +136,7 @@ class TokenFlow(OrderFlowGenerator):
             again = [i for i in again if orders[i] is None]
             tries += 1
         return [
-            order or safe_order(view, TRIES, int(state.ints[RECENT_AT + 1]))
+            order or safe_order(view, self.tries, int(state.ints[RECENT_AT + 1]))
             for order, view, state in zip(orders, views, states, strict=True)
         ]
 

@@ -22,9 +22,10 @@ class DiffusionFlow(TokenFlow):
 
     Parameters
     ----------
-    steps : of DDIM, 1 to ``diffusion_steps``.
+    steps : that are taken, 1 to ``diffusion_steps``.
     diffusion_steps : of the diffusion that it learns to invert.
-    eta : noise that each step adds; 0 is DDIM, 1 with all steps DDPM.
+    eta : noise that each step adds, 0 to 1; 0 is DDIM, whose few steps make the flow too even; 1
+        with all steps is DDPM.
     **size : see :class:`marketsim.generators.causal_flow.TokenFlow`; ``temperature`` is that of
         the class.
     """
@@ -32,7 +33,7 @@ class DiffusionFlow(TokenFlow):
     architecture: ClassVar[str] = "causal"
 
     def __init__(
-        self, steps: int = 8, diffusion_steps: int = 100, eta: float = 0.0, **size: Any
+        self, steps: int = 8, diffusion_steps: int = 100, eta: float = 1.0, **size: Any
     ) -> None:
         super().__init__(**size)
         self.diffusion_steps = integer("diffusion_steps", diffusion_steps, 2)

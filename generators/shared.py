@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from marketsim.errors import ConfigError, ModelError
-from marketsim.generators.base import FILES, load
+from marketsim.generators.base import FILES, load, model_folder
 
 
 def model_digest(folder: "str | os.PathLike[str]") -> str:
@@ -28,8 +28,10 @@ def model_digest(folder: "str | os.PathLike[str]") -> str:
     return digest.hexdigest()
 
 
-def shared_model(folder: "str | os.PathLike[str]", device: str = "cpu") -> tuple[Any, str]:
-    """A saved generator and its digest; the same object as long as its files stay the same.
+def shared_model(model: "str | os.PathLike[str]", device: str = "cpu") -> tuple[Any, str]:
+    """A saved generator, by folder or shipped name, and its digest.
+
+    It is the same object as long as its files stay the same.
 
     Raises
     ------
@@ -38,6 +40,7 @@ def shared_model(folder: "str | os.PathLike[str]", device: str = "cpu") -> tuple
     ConfigError
         If the generator does not work on the device.
     """
+    folder = model_folder(model)
     digest = model_digest(folder)
     return _loaded(str(Path(folder).resolve()), digest, device), digest
 

@@ -232,37 +232,6 @@ def write_now(m, b, agent, out):
 
 
 @entry
-def far_orders(m, b, agent, out, most):
-    """Ids of an agent's visible orders behind the ten levels that are shown.
-
-    out : address of ``most`` words. Returns how many there are; only the first ``most`` are
-    written.
-    """
-    count = 0
-    for ladder in range(BIDS, ASKS + 1):
-        base = (4 * b + ladder) * header(m).ladder_levels
-        i = ladders(m, 4 * b + ladder).levels - 1
-        shown = 0
-        while i >= 0:
-            level = levels(m, rungs(m, base + i).level)
-            i -= 1
-            if level.visible_lots == 0:
-                continue
-            shown += 1
-            if shown <= FLOW_LEVELS:
-                continue
-            slot = level.head
-            while slot >= 0:
-                order = orders(m, slot)
-                if order.agent == agent:
-                    if count < most:
-                        word_at(out, count).value = order.order_id
-                    count += 1
-                slot = order.next
-    return count
-
-
-@entry
 def view_flow(m, b, agent, out, most):
     """Events since the last call, the book now, and an agent's own lots in it.
 
@@ -273,8 +242,8 @@ def view_flow(m, b, agent, out, most):
     Returns
     -------
     Number of events, or NOT_DUE. In the header's mail: 1 if there may be more of them; how many
-    drafts became orders so far; the time. An order whose executions may go on at this instant is
-    told later.
+    drafts came to the exchange so far; the time; how many rows there were. An order whose
+    executions may go on at this instant is told later.
     """
     h = header(m)
     book = books(m, b)
@@ -301,5 +270,6 @@ def view_flow(m, b, agent, out, most):
     book.due = h.mail0
     h.mail1 = book.sent
     h.mail2 = h.now_ns
+    h.mail3 = book.rows
     write_now(m, b, agent, out + 8 * EVENT_WORDS * most)
     return count

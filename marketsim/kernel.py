@@ -36,7 +36,7 @@ from marketsim.exchange import (
     order_flags,
     run_stop,
 )
-from marketsim.flow_ring import far_orders, view_flow
+from marketsim.flow_ring import view_flow
 from marketsim.history import handle_feed
 from marketsim.ladder import index_find
 from marketsim.market import (
@@ -304,7 +304,6 @@ class Calls(NamedTuple):
     view_touch: Callable[..., int]
     view_trades: Callable[..., int]
     view_flow: Callable[..., int]
-    far_orders: Callable[..., int]
     send_draft: Callable[..., int]
 
 
@@ -319,7 +318,6 @@ def calls() -> Calls:
         direct(view_touch, 3),
         direct(view_trades, 3),
         direct(view_flow, 5),
-        direct(far_orders, 5),
         direct(send_draft, 8),
     )
 
