@@ -1,6 +1,6 @@
 """Configurations: frozen dataclasses, and :func:`load_config` which refuses what it does not know.
 
-A configuration is a YAML file by name (``demo``) or path, or a mapping of the same shape. All keys
+A configuration is a YAML file by name (``world``) or path, or a mapping of the same shape. All keys
 are optional::
 
     base: rmsc04              # a configuration that this one builds on: name or path

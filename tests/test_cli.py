@@ -239,7 +239,7 @@ def test_ctrl_c_exits_with_130_and_says_what_was_written(day: Path) -> None:
 def test_ctrl_c_from_the_keyboard_while_a_day_runs() -> None:
     command = [sys.executable, "-m", "marketsim.cli", "run"]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    tape = Path("runs/demo-seed0/tape")
+    tape = Path("runs/world-seed0/tape")
     started = tape / "manifest.json"
     deadline_s = time.monotonic() + 120
     while not started.exists() and running.poll() is None and time.monotonic() < deadline_s:
