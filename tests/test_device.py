@@ -196,11 +196,9 @@ def tiny(day: Tape, tmp_path: Path) -> Path:
 def test_a_device_that_cannot_be_is_refused(device: str, architecture: str) -> None:
     from marketsim.generators.trades import trades
 
+    generator = trades(architecture)
     if architecture == "encoder":
-        generator = trades(architecture)
         generator.network = torch.nn.Linear(1, 1)
-    else:
-        generator = trades(architecture)
     with pytest.raises(ConfigError, match=f"torch can compute on here, was '{device}': "):
         generator.to(device)
 
@@ -212,7 +210,7 @@ def test_without_cuda_a_batch_is_refused(tiny: Path) -> None:
 
 
 def batch(model: Path, device: str) -> list[Any]:
-    overrides = {"agents.world.device": device, "session.close": "09:32:50"}
+    overrides = {"agents.world.device": device, "session.close": "09:33"}
     return ms.run_batch(configured(model, **WARM), range(4), overrides=overrides)
 
 
