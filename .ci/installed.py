@@ -23,7 +23,7 @@ sources = [
     *(file.relative_to(checkout) for file in (checkout / "marketsim").glob("*.py")),
     *(
         file.relative_to(checkout)
-        for room in ("data", "metrics")
+        for room in ("comparison", "data", "metrics")
         for file in (checkout / "marketsim" / room).glob("*.py")
     ),
     *(

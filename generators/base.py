@@ -161,13 +161,32 @@ def make(where: str, cls: Callable[..., Any], parameters: Mapping[str, Any]) -> 
     ConfigError
         For a parameter that it does not take, or of a type that it refuses.
     """
-    taken = inspect.signature(cls).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+    taken = _parameters_of(cls)
+    if taken is not None:
         refuse_unknown(where, parameters, taken)
     try:
         return cls(**parameters)
     except TypeError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _parameters_of(cls: Callable[..., Any]) -> list[str] | None:
+    """Names that a class takes, those that it hands on to its bases too; None if any will do."""
+    names: list[str] = []
+    inits = (
+        [vars(c)["__init__"] for c in cls.__mro__ if "__init__" in vars(c)]
+        if inspect.isclass(cls)
+        else [cls]
+    )
+    for init in inits:
+        if init is object.__init__:
+            break
+        taken = inspect.signature(init).parameters.values()
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        names += [p.name for p in taken if p.kind in kinds and p.name != "self"]
+        if not any(p.kind is p.VAR_KEYWORD for p in taken):
+            return names
+    return None
 
 
 def shipped() -> list[str]:
@@ -194,8 +213,12 @@ def model_folder(model: "str | os.PathLike[str]") -> Path:
     )
 
 
-def load(model: "str | os.PathLike[str]") -> Any:
+def load(model: "str | os.PathLike[str]", **parameters: Any) -> Any:
     """Read a saved generator, by its folder or, of a shipped one, by its name.
+
+    Parameters
+    ----------
+    **parameters : in place of those that it was saved with, such as how it samples.
 
     Raises
     ------
@@ -205,7 +228,7 @@ def load(model: "str | os.PathLike[str]") -> Any:
     folder = model_folder(model)
     head, arrays = _read(folder)
     try:
-        generator = create(head["model"], **head["parameters"])
+        generator = create(head["model"], **{**head["parameters"], **parameters})
         generator.restore(arrays, head)
     except (KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from marketsim.generators.bins import DEPTHS
 from marketsim.generators.device import DeviceModel, DeviceState
 from marketsim.generators.diffusion_sampling import CLIP, LATENTS, decode_latents
-from marketsim.generators.orders import DEPTHS, PROFILE, Vocabulary
+from marketsim.generators.orders import PROFILE, Vocabulary
 from marketsim.generators.token_sampling import (
     draw_classes,
     draw_depths,

@@ -44,6 +44,7 @@ class EncoderFlow(OrderFlowGenerator):
 
     name: ClassVar[str] = "trades"
     architecture: ClassVar[str] = "encoder"
+    tries = TRIES
     #: As in the paper.
     training_defaults: ClassVar[dict[str, Any]] = {
         "steps": 70_000, "batch": 256, "learning_rate": 1e-3, "weight_decay": 0.0,
@@ -161,7 +162,7 @@ class EncoderFlow(OrderFlowGenerator):
         for state, view in zip(states, views, strict=True):
             state.read(view.flow, self.scale)
         orders: list[Order | None] = [None] * len(states)
-        for rejected in range(TRIES):
+        for rejected in range(self.tries):
             open_ = [place for place, order in enumerate(orders) if order is None]
             groups = [open_] if self.device != "cpu" else [[place] for place in open_]
             for group in groups:
@@ -171,7 +172,9 @@ class EncoderFlow(OrderFlowGenerator):
                     orders[place] = order and order._replace(rejected=rejected)
             if all(orders):
                 break
-        return [order or safe_order(view, TRIES) for order, view in zip(orders, views, strict=True)]
+        return [
+            order or safe_order(view, self.tries) for order, view in zip(orders, views, strict=True)
+        ]
 
     def _sample(self, asked: Sequence[tuple[PastOrders, View, np.random.Generator]]) -> Floats:
         """One vector for each of some markets, float32[markets, ORDER]."""

@@ -57,7 +57,7 @@ def run_pair(job: Mapping[str, Any]) -> dict[str, Any]:
         "grid_ns": grid.tolist(),
         "mid_ticks": numbers(mid),
         "volume_lots": int(base.trades["size_lots"].sum()),
-        "volatility": _volatility(mid),
+        "volatility": volatility(mid),
         "variants": [],
     }
     for run, market in arms:
@@ -152,7 +152,7 @@ def _symbol_of(simulation: Simulation, config: SimulationConfig, name: str) -> s
     return entry.symbol or simulation.symbols[0]
 
 
-def _volatility(mid: Floats) -> float | None:
+def volatility(mid: Floats) -> float | None:
     """Root of the sum of squared log returns from grid instant to grid instant."""
     known = mid[np.isfinite(mid)]
     if len(known) < 2 or known.min() <= 0:

@@ -27,6 +27,7 @@ BENCHMARKS = {
     "rules": "marketsim.bench_markets:rules",
     "batch": "marketsim.bench_markets:batch",
     "evaluate": "marketsim.bench_evaluate:evaluate",
+    "world": "marketsim.bench_world:world",
     "cold-start": "marketsim.bench_process:cold_start",
     "memory": "marketsim.bench_process:memory",
 }
@@ -36,6 +37,7 @@ def run(
     names: Sequence[str] = (),
     json_path: Path | None = None,
     data: Path | None = None,
+    model: str | None = None,
     sizes: Sizes | None = None,
 ) -> list[dict[str, Any]]:
     """Run benchmarks and print a table.
@@ -46,6 +48,7 @@ def run(
     json_path : file for the rows.
     data : a LOBSTER file or saved tape to replay beside the synthetic day; by default what the
         environment's ``MARKETSIM_DATA`` names.
+    model : name or folder of the trained model whose market ``world`` times.
 
     Returns
     -------
@@ -74,6 +77,8 @@ def run(
     asked = sizes or Sizes()
     if data is not None:
         asked = replace(asked, data=data)
+    if model is not None:
+        asked = replace(asked, model=model)
     console, status = _console(), Console(stderr=True)
     rows: list[Row] = []
     for name in dict.fromkeys(names or BENCHMARKS):

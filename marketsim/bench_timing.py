@@ -2,9 +2,9 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ class Sizes:
     wake_until, wake_ns : how long, and how often, a Python agent is woken.
     day_until : end of the simulated RMSC days; None is their close.
     batch_steps : steps of a batch of markets that are timed together.
+    model : name or folder of the trained model whose market is timed.
+    world : parameters of the untrained models that are timed on a recorded flow; ``world_calls`` of
+        each are, and ``world_s`` seconds of the market around a model.
     repeats : of everything that is timed; the fastest counts.
     """
 
@@ -58,6 +61,10 @@ class Sizes:
     wake_ns: int = 10_000_000
     day_until: str | None = None
     batch_steps: int = 100
+    model: str = "goog"
+    world: Mapping[str, Any] = field(default_factory=dict)
+    world_calls: int = 100
+    world_s: int = 300
     repeats: int = 5
 
 

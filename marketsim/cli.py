@@ -25,8 +25,10 @@ from marketsim.cli_support import (
     remove_if_empty,
 )
 from marketsim.clock import format_time, parse_time
+from marketsim.compare_cli import compare
 from marketsim.errors import DataError, MarketSimError
 from marketsim.experiment_cli import ab, sweep
+from marketsim.sample_cli import sample
 from marketsim.train_cli import train
 
 if TYPE_CHECKING:
@@ -215,18 +217,20 @@ def bench(
     *,
     json: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
     data: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None,
+    model: Annotated[str | None, tyro.conf.arg(metavar="NAME|DIR", help_behavior_hint="")] = None,
 ) -> None:
     """Measure speed and memory, each as a ratio to a reference of the same run.
 
     Args:
-        names: book, replay, python-agent, tape, stream, day, rules, batch, evaluate, cold-start or
-                memory (default: all).
+        names: book, replay, python-agent, tape, stream, day, rules, batch, evaluate, world,
+                cold-start or memory (default: all).
         json: Write the rows to this file.
         data: A real day to replay beside the synthetic one (default: $MARKETSIM_DATA).
+        model: The trained model whose market `world` times (default: the shipped one).
     """
     from marketsim import bench as benchmarks
 
-    benchmarks.run(names, json, data)
+    benchmarks.run(names, json, data, model)
 
 
 def warmup() -> None:
@@ -260,7 +264,9 @@ def _command(given: list[str]) -> int:
                 "ab": ab,
                 "sweep": sweep,
                 "train": train,
+                "sample": sample,
                 "evaluate": evaluate,
+                "compare": compare,
                 "data": data,
                 "bench": bench,
                 "warmup": warmup,

@@ -18,6 +18,9 @@ TINY = Sizes(
     wake_ns=1_000_000_000,
     day_until="09:31",
     batch_steps=1,
+    world={"layers": 1, "width": 16, "heads": 2},
+    world_calls=2,
+    world_s=5,
     repeats=1,
 )
 KEYS = ["name", "metric", "value", "unit", "reference", "ratio"]
@@ -34,6 +37,7 @@ def test_names() -> None:
         "rules",
         "batch",
         "evaluate",
+        "world",
         "cold-start",
         "memory",
     ]
@@ -55,7 +59,7 @@ def test_rows(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["stream", "day", "rules", "batch", "evaluate", "cold-start", "memory"]
+    "name", ["stream", "day", "rules", "batch", "evaluate", "world", "cold-start", "memory"]
 )
 def test_rows_of_processes(name: str) -> None:
     rows = bench.run([name], sizes=TINY)

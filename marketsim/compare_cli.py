@@ -1,0 +1,104 @@
+"""The command ``marketsim compare``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from marketsim.cli_support import Interrupted, parse_pairs, parse_values
+
+What = tyro.conf.Positional[Literal["order-flow"]]
+Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
+Place = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
+Window = Annotated[str, tyro.conf.arg(metavar="FROM-TO")]
+Minutes = Annotated[float | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
+Pairs = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=N")]
+
+
+def compare(
+    what: What,
+    /,
+    *,
+    data: Annotated[str, tyro.conf.arg(metavar="TAPE")],
+    out: Folder,
+    models: Place = None,
+    rows: Names = (),
+    metrics: Names = (),
+    seeds: int = 5,
+    train: Window = "09:30-13:30",
+    valid: Window = "13:30-14:30",
+    test: Window = "14:30-16:00",
+    warm_up: str = "15min",
+    minutes: Minutes = None,
+    train_steps: Pairs = (),
+    max_seconds_a_row: float = 3600.0,
+    threads: int = 1,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> None:
+    """Compare generators of order flow on one recorded day; what was interrupted goes on.
+
+    Args:
+        what: order-flow.
+        data: A LOBSTER zip or message file, the folder of a saved tape, or `synthetic`.
+        out: Folder for results, generated tapes, tables and pictures.
+        models: Folder of trained models, named trades-causal, cgan, ...; what is missing is
+                trained into it (default: models in --out).
+        rows: Which rows (default: all): iabs-rmsc03, iabs-rmsc04, cgan, poisson, bootstrap,
+                trades-encoder, trades-causal, trades-tokens. Recorded windows are always there.
+        metrics: Which sections of the realism report (default: lob, stylized, predictive,
+                coverage).
+        seeds: Markets of each row, and recorded windows of the floor.
+        train: What models learn from.
+        valid: What their training is stopped by.
+        test: What is generated and compared.
+        warm_up: Recorded flow before the test window from which generated markets go on.
+        minutes: Shorten the test window.
+        train_steps: Training budget of a model, such as trades-tokens=3000.
+        max_seconds_a_row: Markets that are not done by then are compared over what there is.
+        threads: Of training on the CPU.
+        device: Of training.
+        quiet: Print the results' folder and nothing else.
+    """
+    from marketsim import console
+    from marketsim.clock import parse_span
+    from marketsim.comparison.plan import METRICS, Plan, Span
+    from marketsim.comparison.report import headline, write_comparison
+    from marketsim.comparison.rows import check_budgets, check_rows
+    from marketsim.comparison.run import Comparison
+    from marketsim.comparison.tables import content_of, grids
+    from marketsim.evaluation import check_metrics
+
+    window = Span.parse(test, "test")
+    plan = Plan(
+        data,
+        Span.parse(train, "train"),
+        Span.parse(valid, "valid"),
+        window if minutes is None else window.first(minutes),
+        parse_span(warm_up, "warm-up"),
+        seeds,
+        tuple(check_metrics(metrics or METRICS)),
+        max_seconds_a_row,
+        check_budgets(parse_values(parse_pairs(train_steps, "--train-steps"), "--train-steps")),
+        threads,
+        device,
+    )
+    chosen = check_rows(rows or None)
+    try:
+        with console.steps("compare", quiet=quiet) as tell:
+            comparison = Comparison(plan, chosen, out, models or out / "models", tell)
+            comparison.run()
+            content = content_of(comparison)
+            write_comparison(content, out)
+    except KeyboardInterrupt:
+        done = len(list((out / "runs").glob("*.json")))
+        raise Interrupted(
+            f"{done} parts are in {out}; the same command goes on from there"
+        ) from None
+    if quiet:
+        print(out)
+        return
+    print(headline(content))
+    console.print_grids(grids(content))
+    print(f"\nWritten to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
