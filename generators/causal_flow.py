@@ -118,9 +118,8 @@ class TokenFlow(OrderFlowGenerator):
         """
         if len(flow) < self.context:
             raise DataError(f"flow: must have at least {self.context} events, had {len(flow)}")
-        first = max(
-            len(flow) - self.shape[3], 1
-        )  # that it reads; of those before it keeps the last few
+        # the first event that it reads; of those before it keeps the last few
+        first = max(len(flow) - self.shape[3], 1)
         # the last token waits for the book after it, which the first view has
         state = self._state(np.zeros(STATE_INTS, np.int64), None, flow[-1:].copy())
         before = flow[max(first - RECENT, 0) : first][::-1]
