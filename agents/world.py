@@ -57,7 +57,9 @@ class WorldAgent(Thinker):
     model : folder of a saved order-flow generator, or a generator.
     tape : recorded flow for the warm-up; a configuration's ``data``.
     warm_up : how much of it is played back, from its first row on.
-    device : where the model computes: "cpu", "cuda".
+    device : where a model that is given by its folder computes: "cpu", "cuda". Anywhere but on the
+        CPU a market runs again only among the same markets: it is not, bit for bit, what it is on
+        the CPU or in a batch of others.
     max_rejects : how often at one decision the model is asked again for an order that is possible.
 
     Raises

@@ -78,13 +78,19 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """(batch, events, width) to the same; cos, sin: (events, pairs)."""
+        q, k, v = self.project(x, cos, sin)
+        return self.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (batch, heads, events, width / heads)."""
         batch, events, width = x.shape
         shape = (batch, events, 3, self.heads, width // self.heads)
         q, k, v = self.qkv(self.norm_attention(x)).view(shape).permute(2, 0, 3, 1, 4)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)  # (batch, heads, events, width / heads)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        mixed = mixed.transpose(1, 2).reshape(batch, events, width)
-        x = x + self.drop(self.out(mixed))
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
+
+    def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Add what attention has mixed, of the shape of queries, and the network's part."""
+        x = x + self.drop(self.out(mixed.transpose(1, 2).reshape(x.shape)))
         grown = F.relu(self.up(self.norm_network(x))).square()
         added: Tensor = x + self.drop(self.down(grown))
         return added
@@ -116,8 +122,7 @@ class Trunk(nn.Module):
         if noise:
             features = features + noise * torch.randn_like(features)
         x = self.features_out(F.silu(self.features_in(features)))
-        embeds = (self.embed_class, self.embed_depth, self.embed_size, self.embed_offset)
-        event = sum(embed(symbols[..., i]) for i, embed in enumerate(embeds))
+        event = self.embed(symbols)
         if noise:
             event = event * (torch.rand_like(features[..., :1]) >= noise)
         x = x + event
@@ -129,6 +134,12 @@ class Trunk(nn.Module):
             x = block(x, cos, sin)
         normed: Tensor = self.norm(x)
         return normed
+
+    def embed(self, symbols: Tensor) -> Tensor:
+        """Sum of the vectors of an event's symbols (…, 4); (…, width)."""
+        summed: Tensor = self.embed_class(symbols[..., 0]) + self.embed_depth(symbols[..., 1])
+        summed = summed + self.embed_size(symbols[..., 2]) + self.embed_offset(symbols[..., 3])
+        return summed
 
 
 class Head(nn.Module):

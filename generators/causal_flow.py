@@ -30,6 +30,7 @@ from marketsim.generators.weights import Shapes, check_weights, token_shapes
 from marketsim.tape import Tape
 
 if TYPE_CHECKING:
+    from marketsim.generators.device import DeviceModel, DeviceState
     from marketsim.generators.training import Training
 
 TRIES = 10  #: draws of an order before one that is surely possible takes its place
@@ -79,10 +80,35 @@ class TokenFlow(OrderFlowGenerator):
         self.tick_size: float | None = None
         self.weights: dict[str, NDArray[np.float32]] = {}
         self.training: dict[str, Any] = {}
+        self.device = "cpu"
+        self._compiled = True
+
+    def to(self, device: str, *, compiled: bool = True) -> Self:
+        """Compute on a device of torch such as "cuda"; on "cpu" by compiled code.
+
+        On a device the same markets get the same flow again, but not, bit for bit, what they get on
+        the CPU or among others. States stay where they were started: pack them before, unpack them
+        after.
+
+        Parameters
+        ----------
+        compiled : False lets torch compute on the CPU too.
+
+        Raises
+        ------
+        ConfigError
+            If torch cannot compute there.
+        """
+        from marketsim.generators.device import usable_device
+
+        usable_device(device)
+        self.device, self._compiled = device, compiled and device == "cpu"
+        self.__dict__.pop("_placed", None)
+        return self
 
     # -- markets ---------------------------------------------------------------------------
 
-    def start(self, flow: Flow) -> CausalState:
+    def start(self, flow: Flow) -> "CausalState | DeviceState":
         """Read the last events of a market's past.
 
         Raises
@@ -92,13 +118,10 @@ class TokenFlow(OrderFlowGenerator):
         """
         if len(flow) < self.context:
             raise DataError(f"flow: must have at least {self.context} events, had {len(flow)}")
-        layers, width, _, window = self.shape
-        first = max(len(flow) - window, 1)  # that it reads; of those before it keeps the last few
-        state = CausalState(
-            np.zeros(STATE_INTS, np.int64),
-            np.zeros(state_floats(layers, width, window), np.float32),
-            flow[-1:].copy(),  # its token waits for the book after it, which the first view has
-        )
+        # the first event that it reads; of those before it keeps the last few
+        first = max(len(flow) - self.shape[3], 1)
+        # the last token waits for the book after it, which the first view has
+        state = self._state(np.zeros(STATE_INTS, np.int64), None, flow[-1:].copy())
         before = flow[max(first - RECENT, 0) : first][::-1]
         recent = state.ints[RECENT_AT:].reshape(RECENT, 2)
         recent[:, 0] = -1
@@ -107,6 +130,17 @@ class TokenFlow(OrderFlowGenerator):
         state.ints[TIME] = before["time_ns"][0]
         self._observe([state], [np.ascontiguousarray(flow[first:-1])], flow["book"][-1:])
         return state
+
+    def _state(
+        self, ints: NDArray[np.int64], floats: NDArray[np.float32] | None, pending: Flow
+    ) -> "CausalState | DeviceState":
+        """A state where the model computes; without ``floats``, of a market that is unread."""
+        if self._placed is not None:
+            return self._placed.state(ints, floats, pending)
+        if floats is None:
+            layers, width, _, window = self.shape
+            floats = np.zeros(state_floats(layers, width, window), np.float32)
+        return CausalState(ints, floats, pending)
 
     def next_orders(
         self, states: Sequence[Any], views: Sequence[View], rngs: Sequence[np.random.Generator]
@@ -142,17 +176,25 @@ class TokenFlow(OrderFlowGenerator):
 
     def _draw(
         self,
-        states: Sequence[CausalState],
+        states: Sequence[Any],
         books: NDArray[np.int64],
         own_lots: NDArray[np.int64],
         rngs: Sequence[np.random.Generator],
     ) -> list[Order | None]:
         """One draw for each market; None where it is no order that can be."""
-        v, (flat, _, at) = self.fitted, self._arrays
+        v, ints = self.fitted, self._ints(states)
         out = np.empty((len(states), 6), np.int64)
         uniforms = np.stack([rng.random(DRAWS) for rng in rngs])
+        if self._placed is not None:
+            from marketsim.generators import device_heads
+
+            device_heads.write_orders(
+                self._placed, states, ints, books, own_lots, uniforms, v, self.temperature, out
+            )
+            return orders_of(out)
+        flat, _, at = self._arrays
         write_orders(
-            flat, at, self.shape, self._addresses(states), self._ints(states), books, own_lots,
+            flat, at, self.shape, self._addresses(states), ints, books, own_lots,
             uniforms, v.unit_ticks, v.depth_edges, v.size_edges, v.size_values, v.offset_values,
             self.temperature, out,
         )  # fmt: skip
@@ -160,35 +202,41 @@ class TokenFlow(OrderFlowGenerator):
 
     @staticmethod
     def _addresses(states: Sequence[CausalState]) -> NDArray[np.int64]:
+        for state in states:
+            if not isinstance(state, CausalState):
+                raise ModelError("state must be one of the CPU, was of a device: pack it there")
         return np.array([state.address for state in states], np.int64)
 
     @staticmethod
-    def _ints(states: Sequence[CausalState]) -> NDArray[np.int64]:
+    def _ints(states: Sequence[Any]) -> NDArray[np.int64]:
         return np.stack([state.ints for state in states])
 
     def _observe(
-        self, states: Sequence[CausalState], flows: Sequence[Flow], books: NDArray[np.int64]
+        self, states: Sequence[Any], flows: Sequence[Flow], books: NDArray[np.int64]
     ) -> None:
         """Let the states read new events; ``books`` are those after the last of each."""
-        v, (flat, at, _) = self.fitted, self._arrays
-        ints = self._ints(states)
+        v, ints = self.fitted, self._ints(states)
         starts = np.zeros(len(states) + 1, np.int64)
         np.cumsum([len(flow) for flow in flows], out=starts[1:])
         flow = flows[0] if len(flows) == 1 else np.concatenate(flows)
-        observe(
-            flat, at, self.shape, flow, starts, books, ints, self._addresses(states),
-            v.unit_ticks, v.depth_edges, v.size_edges, v.offset_edges, v.mean, v.deviation,
-        )  # fmt: skip
+        if self._placed is not None:
+            self._placed.observe(states, flow, starts, books, ints, v)
+        else:
+            flat, at, _ = self._arrays
+            observe(
+                flat, at, self.shape, flow, starts, books, ints, self._addresses(states),
+                v.unit_ticks, v.depth_edges, v.size_edges, v.offset_edges, v.mean, v.deviation,
+            )  # fmt: skip
         for state, row in zip(states, ints, strict=True):
             state.ints[:] = row
 
-    def pack(self, state: CausalState) -> dict[str, Any]:
-        """A state as arrays, copies."""
+    def pack(self, state: "CausalState | DeviceState") -> dict[str, Any]:
+        """A state as arrays, copies; the same wherever the model computes."""
         words = FLOW.itemsize // 8
         pending = state.pending.copy().view(np.int64).reshape(len(state.pending), words)
         return {"ints": state.ints.copy(), "floats": state.floats.copy(), "pending": pending}
 
-    def unpack(self, packed: dict[str, Any]) -> CausalState:
+    def unpack(self, packed: dict[str, Any]) -> "CausalState | DeviceState":
         """The inverse of :meth:`pack`.
 
         Raises
@@ -205,7 +253,7 @@ class TokenFlow(OrderFlowGenerator):
                 f"state: must have {wanted[0]} integers and {wanted[1]} floats, had"
                 f" {ints.size} and {floats.size}: it is of a model of another size"
             )
-        return CausalState(ints, floats, pending.view(FLOW).reshape(len(pending)))
+        return self._state(ints, floats, pending.view(FLOW).reshape(len(pending)))
 
     # -- learning --------------------------------------------------------------------------
 
@@ -290,10 +338,25 @@ class TokenFlow(OrderFlowGenerator):
         flat, at = lay_out([*trunk, *self.head_parts(self.weights)])
         return flat, at[: len(trunk)], at[len(trunk) :]
 
+    @functools.cached_property
+    def _placed(self) -> "DeviceModel | None":
+        """The network where torch is to compute; None where compiled code does."""
+        if self._compiled:
+            return None
+        import torch
+
+        from marketsim.generators.device import DeviceModel
+
+        with torch.random.fork_rng(devices=[]):  # the weights that it begins with are not kept
+            network = self.network()
+        network.load_state_dict({k: torch.tensor(v) for k, v in self.weights.items()})
+        return DeviceModel(network, self.shape, torch.device(self.device))
+
     def set_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
         """Take weights, by the names of the network's state dict."""
         self.weights = {name: np.asarray(value, np.float32) for name, value in weights.items()}
-        self.__dict__.pop("_arrays", None)
+        for kept in ("_arrays", "_placed"):
+            self.__dict__.pop(kept, None)
 
     def parameters(self) -> dict[str, Any]:
         """What makes another one like it."""

@@ -130,8 +130,16 @@ class CGAN(OrderFlowGenerator):
         return CganModel(self.hidden, self.noise).eval()
 
     def to(self, device: str) -> Self:
-        """Sample on a device."""
-        self.network.to(device)
+        """Sample on a device.
+
+        Raises
+        ------
+        ConfigError
+            If torch cannot compute there.
+        """
+        from marketsim.generators.device import usable_device
+
+        self.network.to(usable_device(device))
         self.device = device
         return self
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from marketsim.checks import at_least_zero, integer
 from marketsim.errors import ConfigError
 from marketsim.flow import Flow, Order
-from marketsim.generators.causal_flow import CausalState, TokenFlow, orders_of
+from marketsim.generators.causal_flow import TokenFlow, orders_of
 from marketsim.generators.diffusion_sampling import LATENTS, denoise_orders, head_parts
 from marketsim.generators.flows import array_of
 from marketsim.generators.orders import KINDS, Vocabulary
@@ -67,22 +67,30 @@ class DiffusionFlow(TokenFlow):
 
     def _draw(
         self,
-        states: Sequence[CausalState],
+        states: Sequence[Any],
         books: NDArray[np.int64],
         own_lots: NDArray[np.int64],
         rngs: Sequence[np.random.Generator],
     ) -> list[Order | None]:
         times, alpha_bar = self._schedule()
-        flat, _, at = self._arrays
+        v, (flat, _, at) = self.fitted, self._arrays
         out = np.empty((len(states), 6), np.int64)
         uniforms = np.stack([rng.random(2) for rng in rngs])
         count = LATENTS * (1 + (len(times) if self.eta else 0))
         normals = np.zeros((len(states), LATENTS * (1 + len(times))))
         for row, rng in zip(normals, rngs, strict=True):
             row[:count] = rng.standard_normal(count)
+        if self._placed is not None:
+            from marketsim.generators import device_heads
+
+            device_heads.denoise_orders(
+                self._placed, states, books, own_lots, uniforms, normals, self.steps, self.eta, v,
+                self.table, self.temperature, out,
+            )  # fmt: skip
+            return orders_of(out)
         denoise_orders(
             flat, at, self.shape, self._addresses(states), books, own_lots, uniforms, normals,
-            times, alpha_bar, self.eta, self.fitted.unit_ticks, self.table, self.temperature, out,
+            times, alpha_bar, self.eta, v.unit_ticks, self.table, self.temperature, out,
         )  # fmt: skip
         return orders_of(out)
 

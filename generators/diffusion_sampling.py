@@ -22,6 +22,7 @@ from marketsim.generators.token_sampling import (
     draw,
     farthest,
     run_head,
+    take_class,
 )
 
 LATENTS, BLOCKS = 3, 2
@@ -140,6 +141,31 @@ def nearest_own(book, side, own_lots, depth, unit):
     return found, price
 
 
+@helper
+def take_latents(x, table, book, own_lots, uniforms, unit, out):
+    """Write price, size and delay of an order of a kind and side from its latents."""
+    kind, side = out[KIND], out[SIDE]
+    out[LOTS] = max(value_of(table[kind, 1], x[1]), 1)
+    out[DELAY] = max(value_of(table[kind, 2], x[2]), 0)
+    depth = value_of(table[kind, 0], x[0])
+    best, _ = best_of(book, side)
+    meets, lots = best_of(book, -side)
+    price = 0
+    if kind == MARKET:
+        out[POSSIBLE] = 1 if lots > 0 else 0
+    elif kind == CANCEL:
+        found, price = nearest_own(book, side, own_lots, depth, unit)
+        out[POSSIBLE] = 1 if found else 0
+    elif book[0, 1] <= 0 and book[0, 3] <= 0:
+        out[POSSIBLE] = 0  # depths are from nowhere
+    else:
+        depth = depth * unit + min(int(uniforms[1] * unit), unit - 1)
+        price = best - side * min(depth, farthest(book, side))
+        if lots > 0 and (price - meets) * side >= 0:
+            price = meets - side
+    out[PRICE] = price
+
+
 @entry
 def denoise_orders(
     w, at, shape, caches, books, own_lots, uniforms, normals, times, alpha_bar, eta, unit, table,
@@ -164,29 +190,16 @@ def denoise_orders(
         for j in range(width):
             condition[b, j] = w[at[CONDITION + 1] + j] + w[at[LATENT_IN + 1] + j]
         symbol = draw(logits[b], CLASSES, temperature, uniforms[b, 0])
-        out[b, POSSIBLE], out[b, KIND] = 1, symbol >> 1
-        out[b, SIDE] = 1 - 2 * (symbol & 1)
+        take_class(symbol, out[b])
         add_row_of(w, at[GIVEN_CLASS], symbol, b, condition)
     multiply(h, rows, width, w, at[CONDITION], width, condition)
     denoise(w, at, rows, times, alpha_bar, eta, normals, condition, x)
     for b in range(rows):
-        kind, side, book = out[b, KIND], out[b, SIDE], books[b]
-        out[b, LOTS] = max(value_of(table[kind, 1], x[b, 1]), 1)
-        out[b, DELAY] = max(value_of(table[kind, 2], x[b, 2]), 0)
-        depth = value_of(table[kind, 0], x[b, 0])
-        best, _ = best_of(book, side)
-        meets, lots = best_of(book, -side)
-        price = 0
-        if kind == MARKET:
-            out[b, POSSIBLE] = 1 if lots > 0 else 0
-        elif kind == CANCEL:
-            found, price = nearest_own(book, side, own_lots[b], depth, unit)
-            out[b, POSSIBLE] = 1 if found else 0
-        elif book[0, 1] <= 0 and book[0, 3] <= 0:
-            out[b, POSSIBLE] = 0  # depths are from nowhere
-        else:
-            depth = depth * unit + min(int(uniforms[b, 1] * unit), unit - 1)
-            price = best - side * min(depth, farthest(book, side))
-            if lots > 0 and (price - meets) * side >= 0:
-                price = meets - side
-        out[b, PRICE] = price
+        take_latents(x[b], table, books[b], own_lots[b], uniforms[b], unit, out[b])
+
+
+@entry
+def decode_latents(x, table, books, own_lots, uniforms, unit, out):
+    """The orders that latents stand for, their classes drawn; x : float32[rows, LATENTS]."""
+    for b in range(len(x)):
+        take_latents(x[b], table, books[b], own_lots[b], uniforms[b], unit, out[b])

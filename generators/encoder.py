@@ -87,8 +87,16 @@ class EncoderFlow(OrderFlowGenerator):
         return EncoderModel(self.size, self.diffusion_steps, self.scale.clip).eval()
 
     def to(self, device: str) -> Self:
-        """Sample on a device."""
-        self.network.to(device)
+        """Sample on a device.
+
+        Raises
+        ------
+        ConfigError
+            If torch cannot compute there.
+        """
+        from marketsim.generators.device import usable_device
+
+        self.network.to(usable_device(device))
         self.device = device
         return self
 

@@ -278,6 +278,37 @@ def next_token(state, event, book, unit, bins, mean, deviation, symbols, feature
     token_features(event, offset_ns, book, unit, mean, deviation, features)
 
 
+@helper
+def book_after(flow, event, end, book, after):
+    """The book after an event: before the next one, or after the last the book now."""
+    if event + 1 < end:
+        after[:, :] = flow[event + 1].book
+    else:
+        after[:, :] = book
+
+
+@entry
+def encode_tokens(
+    flow, starts, books, states, unit, depth_edges, size_edges, offset_edges, mean, deviation,
+    symbols, features,
+):  # fmt: skip
+    """Tokens of the events that are new to markets; their states move on.
+
+    flow, starts, books, states : as for :func:`observe`.
+    symbols : int64[n, 4]; features : float32[n, FEATURES], both out.
+    """
+    bins = (depth_edges, size_edges, offset_edges)
+    after = np.empty(books.shape[1:], np.int64)
+    for i in range(len(states)):
+        for event in range(starts[i], starts[i + 1]):
+            book_after(flow, event, starts[i + 1], books[i], after)
+            next_token(
+                states[i], flow[event], after, unit, bins, mean, deviation,
+                symbols[event], features[event],
+            )  # fmt: skip
+        states[i, POSITION] += starts[i + 1] - starts[i]
+
+
 @entry
 def observe(
     w, at, shape, flow, starts, books, states, caches, unit, depth_edges, size_edges, offset_edges,
@@ -306,10 +337,7 @@ def observe(
             event = starts[i] + turn_number
             if event >= starts[i + 1]:
                 continue
-            if event + 1 < starts[i + 1]:
-                after[:, :] = flow[event + 1].book
-            else:
-                after[:, :] = books[i]
+            book_after(flow, event, starts[i + 1], books[i], after)
             next_token(
                 states[i], flow[event], after, unit, bins, mean, deviation,
                 symbols[count], features[count],

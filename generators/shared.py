@@ -38,7 +38,7 @@ def shared_model(model: "str | os.PathLike[str]", device: str = "cpu") -> tuple[
     ModelError
         As :func:`marketsim.generators.load`.
     ConfigError
-        If the generator does not work on the device.
+        If the generator, or torch on this machine, does not work on the device.
     """
     folder = model_folder(model)
     digest = model_digest(folder)

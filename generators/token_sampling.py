@@ -201,6 +201,67 @@ def cancel_price(book, side, own_lots, at, unit, depth_edges, uniform):
     return best
 
 
+# -- what a symbol means for an order -----------------------------------------------------------
+
+
+@helper
+def take_class(symbol, out):
+    """Write kind and side of a class; the order can be."""
+    out[POSSIBLE], out[KIND] = 1, symbol >> 1
+    out[SIDE] = 1 - 2 * (symbol & 1)
+
+
+@helper
+def profile_of(state, book, side, unit, depth_edges, recent, profile):
+    """``depth_profile``, with the recent events that a market's state has."""
+    for i in range(RECENT):
+        recent[i, 0], recent[i, 1] = state[RECENT_AT + 2 * i], state[RECENT_AT + 2 * i + 1]
+    depth_profile(book, side, recent, unit, depth_edges, profile)
+
+
+@helper
+def take_depth(
+    logits, profile, book, own_lots, uniforms, unit, depth_edges, temperature, can_cancel, out
+):
+    """Draw an order's depth among those that it can have, write its price; returns the bin.
+
+    Of a market order, logits and profile do not count.
+    """
+    kind, side = out[KIND], out[SIDE]
+    depth = bin_of(depth_edges, 0)
+    out[PRICE] = 0
+    if kind == MARKET:
+        _, lots = best_of(book, -side)
+        out[POSSIBLE] = 1 if lots > 0 else 0
+    elif bar_depths(logits, profile, kind, side, book, own_lots, unit, depth_edges, can_cancel):
+        depth = draw(logits, DEPTHS, temperature, uniforms[1])
+        if kind == LIMIT:
+            out[PRICE] = limit_price(book, side, depth, unit, depth_edges, uniforms[2])
+        else:
+            out[PRICE] = cancel_price(book, side, own_lots, depth, unit, depth_edges, uniforms[2])
+    else:
+        out[POSSIBLE] = 0
+    return depth
+
+
+@helper
+def take_size(logits, size_values, uniforms, temperature, out):
+    """Draw an order's size; returns its bin."""
+    size = draw(logits, SIZES, temperature, uniforms[3])
+    out[LOTS] = max(within(size_values, size, uniforms[4]), 1)
+    return size
+
+
+@helper
+def take_offset(logits, offset_values, uniforms, temperature, out):
+    """Draw an order's delay."""
+    offset = draw(logits, OFFSETS, temperature, uniforms[5])
+    out[DELAY] = max(within(offset_values, offset, uniforms[6]), 0)
+
+
+# -- all of an order -----------------------------------------------------------------------------
+
+
 @entry
 def write_orders(
     w, at, shape, caches, states, books, own_lots, uniforms, unit, depth_edges, size_edges,
@@ -219,53 +280,84 @@ def write_orders(
     logits = np.empty((rows, DEPTHS), np.float32)
     profile = np.empty((DEPTHS, PROFILE), np.float32)
     recent, can_cancel = np.empty((RECENT, 2), np.int64), np.empty(DEPTHS, np.bool_)
-    depths, levels = np.zeros(rows, np.int64), np.empty(rows, np.int64)
+    levels = np.empty(rows, np.int64)
     for b in range(rows):
         h[b] = last_hidden(caches[b], layers, width, window)
     run_head(h, rows, w, at, CLASS_HEAD, CLASSES, hidden, logits)
     for b in range(rows):
         symbol = draw(logits[b], CLASSES, temperature, uniforms[b, 0])
-        out[b, POSSIBLE], out[b, KIND] = 1, symbol >> 1
-        out[b, SIDE] = 1 - 2 * (symbol & 1)
+        take_class(symbol, out[b])
         add_row_of(w, at[GIVEN_CLASS], symbol, b, h)
     run_head(h, rows, w, at, DEPTH_HEAD, DEPTHS, hidden, logits)
     for b in range(rows):
         kind, side, book = out[b, KIND], out[b, SIDE], books[b]
-        depth = bin_of(depth_edges, 0)
-        price = 0
-        if kind == MARKET:
-            _, lots = best_of(book, -side)
-            out[b, POSSIBLE] = 1 if lots > 0 else 0
-        else:
-            for i in range(RECENT):
-                recent[i, 0] = states[b, RECENT_AT + 2 * i]
-                recent[i, 1] = states[b, RECENT_AT + 2 * i + 1]
-            depth_profile(book, side, recent, unit, depth_edges, profile)
+        if kind != MARKET:
+            profile_of(states[b], book, side, unit, depth_edges, recent, profile)
             point(hidden[b], w, at, profile, logits[b])
-            if bar_depths(logits[b], profile, kind, side, book, own_lots[b], unit, depth_edges,
-                          can_cancel):  # fmt: skip
-                depth = draw(logits[b], DEPTHS, temperature, uniforms[b, 1])
-                if kind == LIMIT:
-                    price = limit_price(book, side, depth, unit, depth_edges, uniforms[b, 2])
-                else:
-                    price = cancel_price(
-                        book, side, own_lots[b], depth, unit, depth_edges, uniforms[b, 2]
-                    )
-            else:
-                out[b, POSSIBLE] = 0
-        out[b, PRICE], depths[b] = price, depth
+        depth = take_depth(
+            logits[b], profile, book, own_lots[b], uniforms[b], unit, depth_edges, temperature,
+            can_cancel, out[b],
+        )  # fmt: skip
         levels[b] = level_bin(book, kind, side, depth, unit, depth_edges, size_edges)
         add_row_of(w, at[GIVEN_DEPTH], depth, b, h)
         add_row_of(w, at[GIVEN_LEVEL], levels[b], b, h)
     run_head(h, rows, w, at, SIZE_HEAD, SIZES, hidden, logits)
     for b in range(rows):
         logits[b, levels[b]] += copy_logit(hidden[b], w, at)
-        size = draw(logits[b], SIZES, temperature, uniforms[b, 3])
-        out[b, LOTS] = max(within(size_values, size, uniforms[b, 4]), 1)
+        size = take_size(logits[b], size_values, uniforms[b], temperature, out[b])
         for j in range(width):  # the offset does not see the level
             h[b, j] -= w[at[GIVEN_LEVEL] + levels[b] * width + j]
         add_row_of(w, at[GIVEN_SIZE], size, b, h)
     run_head(h, rows, w, at, OFFSET_HEAD, OFFSETS, hidden, logits)
     for b in range(rows):
-        offset = draw(logits[b], OFFSETS, temperature, uniforms[b, 5])
-        out[b, DELAY] = max(within(offset_values, offset, uniforms[b, 6]), 0)
+        take_offset(logits[b], offset_values, uniforms[b], temperature, out[b])
+
+
+# -- a symbol at a time, from logits that were computed elsewhere ---------------------------------
+
+
+@entry
+def draw_classes(logits, temperature, uniforms, out, classes):
+    """Draw each order's class; logits : float32[rows, CLASSES]; classes : int64[rows], out."""
+    for b in range(len(logits)):
+        classes[b] = draw(logits[b], CLASSES, temperature, uniforms[b, 0])
+        take_class(classes[b], out[b])
+
+
+@entry
+def write_profiles(states, books, unit, depth_edges, out, profiles):
+    """What rests at each depth of the orders' sides; profiles : float32[rows, DEPTHS, PROFILE]."""
+    recent = np.empty((RECENT, 2), np.int64)
+    for b in range(len(states)):
+        profile_of(states[b], books[b], out[b, SIDE], unit, depth_edges, recent, profiles[b])
+
+
+@entry
+def draw_depths(
+    logits, profiles, books, own_lots, uniforms, unit, depth_edges, size_edges, temperature, out,
+    depths, levels,
+):  # fmt: skip
+    """Draw each order's depth, and find the bin of the lots there; both int64[rows]."""
+    can_cancel = np.empty(DEPTHS, np.bool_)
+    for b in range(len(logits)):
+        depths[b] = take_depth(
+            logits[b], profiles[b], books[b], own_lots[b], uniforms[b], unit, depth_edges,
+            temperature, can_cancel, out[b],
+        )  # fmt: skip
+        levels[b] = level_bin(
+            books[b], out[b, KIND], out[b, SIDE], depths[b], unit, depth_edges, size_edges
+        )
+
+
+@entry
+def draw_sizes(logits, size_values, uniforms, temperature, out, sizes):
+    """Draw each order's size; logits : float32[rows, SIZES]; sizes : int64[rows], out."""
+    for b in range(len(logits)):
+        sizes[b] = take_size(logits[b], size_values, uniforms[b], temperature, out[b])
+
+
+@entry
+def draw_offsets(logits, offset_values, uniforms, temperature, out):
+    """Draw each order's delay; logits : float32[rows, OFFSETS]."""
+    for b in range(len(logits)):
+        take_offset(logits[b], offset_values, uniforms[b], temperature, out[b])
