@@ -1,5 +1,6 @@
 """Figures of a comparison by row: means over seeds, each beside its floor; and as tables."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,10 +9,10 @@ import numpy as np
 from marketsim.comparison import response
 from marketsim.comparison.plan import Plan
 from marketsim.comparison.rows import REPLAY, ROWS
-from marketsim.comparison.run import Comparison, floor_name
+from marketsim.comparison.run import Comparison
 
-AGGREGATES = {"l1": "mean of 21 unconditional scores, L1",
-              "wasserstein": "mean of 21 unconditional scores, W1"}  # fmt: skip
+AGGREGATES = {"l1": "mean of unconditional scores, L1",
+              "wasserstein": "mean of unconditional scores, W1"}  # fmt: skip
 WORST = 3
 
 
@@ -32,20 +33,24 @@ def _row(comparison: Comparison, name: str) -> dict[str, Any]:
     if name in comparison.failures:
         return {"about": ROWS[name].about, "failure": comparison.failures[name]}
     plan, seeds = comparison.plan, comparison.seeds_of(name)
-    length_ns = comparison.lengths[name]
-    floor = floor_name(length_ns, plan)
-    windows = range(len(comparison._spans(length_ns)))
-    parts = {m: [comparison.load(name, seed, m) for seed in seeds] for m in plan.metrics}
-    floors = {m: [comparison.load(floor, number, m) for number in windows] for m in plan.metrics}
+    kept = [comparison.load(name, seed, "simulate") for seed in seeds]
+    made_ns = [one["end_ns"] - plan.test.start_ns for one in kept if one is not None]
+    length_ns = comparison.lengths.get(name, min(made_ns, default=plan.test.length_ns))
+    measures = {}
+    if name in comparison.lengths:
+        windows = comparison.windows_of(length_ns)
+        for m in plan.metrics:
+            parts = [comparison.load(name, seed, m) for seed in seeds]
+            floors = [comparison.load(windows.name, number, m) for number in windows.numbers]
+            known = [[part for part in column if part] for column in (parts, floors)]
+            measures[m] = _measures(*known)
     row: dict[str, Any] = {
         "about": ROWS[name].about,
-        "minutes": length_ns / 60e9,
+        "minutes": round(length_ns / 60e9, 3),
         "cut_short": length_ns < plan.test.length_ns,
         "seeds": len(seeds),
-        "measures": {m: _measures(parts[m], floors[m]) for m in plan.metrics},
-        "facts": [
-            kept["facts"] for seed in seeds if (kept := comparison.load(name, seed, "simulate"))
-        ],
+        "measures": measures,
+        "facts": [one["facts"] for one in kept if one is not None],
         "nats": comparison.load(name, "all", "nats"),
         "impact": _impact(comparison, name, plan),
     }  # fmt: skip
@@ -56,14 +61,18 @@ def _row(comparison: Comparison, name: str) -> dict[str, Any]:
 def _measures(parts: Sequence[Any], floors: Sequence[Any]) -> dict[str, dict[str, Any]]:
     """By measure: values of seeds and of recorded windows, and the ratio of mean to median."""
     found = {}
-    for place, first in enumerate(parts[0]["rows"]):
-        column = [part["rows"][place] for part in parts]
-        theirs = [floor["rows"][place] for floor in floors]
+    generated, recorded = (
+        [{_label(row["measure"]): row for row in part["rows"]} for part in column]
+        for column in (parts, floors)
+    )
+    for label, first in generated[0].items():
+        column = [rows[label] for rows in generated if label in rows]
+        theirs = [rows[label] for rows in recorded if label in rows]
         distance = _known(row["distance"] for row in column)
         floor = _known(row["distance"] for row in theirs)
         mean = float(np.mean(distance)) if distance else None
         middle = float(np.median(floor)) if floor else None
-        found[first["measure"]] = {
+        found[label] = {
             "generated": _mean(row["generated"] for row in column),
             "real": _mean(row["real"] for row in column),
             "ratio": _mean(row["ratio"] for row in column),
@@ -75,6 +84,11 @@ def _measures(parts: Sequence[Any], floors: Sequence[Any]) -> dict[str, dict[str
             "note": first["note"],
         }
     return found
+
+
+def _label(measure: str) -> str:
+    """A measure's name whatever the number of scores that were defined."""
+    return re.sub(r" of \d+ ", " of ", measure)
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
@@ -136,7 +150,8 @@ def grids(content: Mapping[str, Any]) -> list[Any]:
     found = []
     for title, columns, note in tables:
         headings = ("row", *(heading for heading, _ in columns))
-        lines = [(name, *(read(row) for _, read in columns)) for name, row in made.items()]
+        rows = {n: row for n, row in made.items() if row["measures"] or columns not in _MEASURED}
+        lines = [(name, *(read(row) for _, read in columns)) for name, row in rows.items()]
         lines = [line for line in lines if any(cell not in ("", _DASH) for cell in line[1:])]
         if lines:
             found.append(Grid(title, headings, tuple(lines), note))
@@ -219,6 +234,10 @@ _OTHER_NOTE = (
     " facts: median over the stylized facts of distance over that of recorded windows; hull: share"
     " of the real distribution's hull that is covered"
 )
+
+
+#: Tables of what has been measured: rows that were too short are not in them.
+_MEASURED = (_LOB, _OTHER)
 
 
 def _worst_grid(made: Mapping[str, Any]) -> Any:
