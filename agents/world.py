@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from marketsim import checks
 from marketsim.agents.replay import ReplayAgent, play_back
+from marketsim.agents.warm_up import warm_up_rows
 from marketsim.clock import NS_PER_DAY, NS_PER_SECOND, format_time, parse_span
 from marketsim.codes import OrderKind
 from marketsim.drafts import IMPOSSIBLE, MOVED, NO_ROOM, send_begin
@@ -28,6 +28,9 @@ _LIMIT = int(Event.LIMIT)
 _MAX_PRICE, _MAX_SIZE = 1 << 55, 1 << 40
 #: So many decisions at one instant: the model lets no time pass.
 _MOST_AT_ONCE = 10_000
+_NUMBERS = (
+    "_sent", "_rows_seen", "_after_ns", "_least_ns", "_at_once", "_last_ns",
+)  # fmt: skip
 _SHOWN = ("rejects", "fallbacks", "cancels_moved", "redrawn", "refused")
 
 
@@ -80,38 +83,13 @@ class WorldAgent(Thinker):
         self.max_rejects = checks.integer("max_rejects", max_rejects, 0)
         self.tape = tape
         self.generator, self.model_digest = _generator(model, checks.text("device", device))
-        self.begin_ns, self._rows = self._warm_up_of(tape)
+        self._context = max(self.generator.context, 1)
+        played = warm_up_rows(tape, self.warm_up_ns, self.generator)
+        self.begin_ns, self._rows, self._ring_rows = played
         sequence = tape.reveals["sequence"]
         self.reveals: Table = tape.reveals.take(slice(np.searchsorted(sequence, self._rows)))
         self._buffers()
         self._forget()
-
-    def _warm_up_of(self, tape: Tape) -> tuple[int, int]:
-        """When the warm-up ends, and how many of the tape's rows are in it."""
-        times = tape.orders["time_ns"]
-        if not len(times):
-            raise DataError("data: the tape of the warm-up has no rows of orders")
-        begin_ns = int(times[0]) + self.warm_up_ns
-        span = f"{self.warm_up_ns / NS_PER_SECOND:g} s"
-        if begin_ns > max(int(times[-1]), int(tape.meta["close_ns"])):
-            raise DataError(
-                f"warm_up must not be longer than the tape, which ends at"
-                f" {format_time(int(times[-1]))}, was {span} from {format_time(int(times[0]))}"
-            )
-        rows = int(np.searchsorted(times, begin_ns))
-        self._ring_rows = _rows_of_last_events(tape, rows, max(self.generator.context, 1))
-        if self._ring_rows == 0:
-            raise DataError(
-                f"warm_up of {span}: model {self.generator.name!r} needs"
-                f" {self.generator.context} events, the tape has fewer"
-            )
-        tick = getattr(self.generator, "tick_size", None)
-        if tick is not None and not np.isclose(tick, tape.meta["tick_size"], rtol=1e-9, atol=0):
-            raise DataError(
-                f"tick_size must be that of model {self.generator.name!r}, {tick:g},"
-                f" the tape's was {tape.meta['tick_size']:g}"
-            )
-        return begin_ns, rows
 
     def _buffers(self) -> None:
         """Where compiled code writes what there is to see."""
@@ -131,6 +109,7 @@ class WorldAgent(Thinker):
         self._draft: _Draft | None = None
         self._sent = self._after_ns = self._least_ns = 0
         self._tries = self._at_once = self._last_ns = 0
+        self._rows_seen = 0
 
     def on_start(self, market: Handle) -> None:
         """Put the warm-up into the feed, and let the flow be kept from now on."""
@@ -146,6 +125,9 @@ class WorldAgent(Thinker):
                 f"agents.{market.name}: warm_up must end before the session's close"
                 f" {format_time(simulation.close_ns)}, was until {format_time(self.begin_ns)}"
             )
+        record = block.view("agents")[market._agent]
+        for name in ("latency_ns", "jitter", "delay_ns"):
+            record[name] = 0
         wanted = max(self._ring_rows, _LEAST_ROWS) * len(simulation.symbols)
         if block.capacities["flow"] < wanted:
             block.resize("flow", wanted)
@@ -160,13 +142,14 @@ class WorldAgent(Thinker):
         flow = self._read(market)
         if flow is None:
             return None
-        _, sent, now_ns = market._simulation._market.mail[:3].tolist()
+        _, sent, now_ns, rows = market._simulation._market.mail[:4].tolist()
         if self.flow_state is None:
             flow = self._begin(flow)
         elif len(flow):
             self._after_ns, self._least_ns = now_ns, 0
         if sent != self._sent:
-            self._settle(sent, len(flow) > 0, now_ns)
+            self._settle(sent, rows > self._rows_seen, now_ns)
+        self._rows_seen = rows
         if now_ns >= market._simulation.close_ns:
             self._draft = None
             return None
@@ -205,26 +188,27 @@ class WorldAgent(Thinker):
 
     def _begin(self, flow: Flow) -> Flow:
         """The model learns of the warm-up; returns what it has not seen then: nothing."""
-        if len(flow) < max(self.generator.context, 1):
+        if len(flow) < self._context:
             raise DataError(
-                f"warm_up: model {self.generator.name!r} needs {self.generator.context} events,"
+                f"warm_up: model {self.generator.name!r} needs {self._context} events,"
                 f" there were {len(flow)}"
             )
         self.flow_state = self.generator.start(flow)
         self._after_ns = int(flow["time_ns"][-1])
         return flow[:0]
 
-    def _settle(self, sent: int, happened: bool, now_ns: int) -> None:
-        """The draft has reached the exchange."""
+    def _settle(self, sent: int, taken: bool, now_ns: int) -> None:
+        """The draft has reached the exchange, which took it if there are new rows."""
         self._sent = sent
         draft, self._draft = self._draft, None
+        self._after_ns, self._least_ns = now_ns, 0
         if draft is None:
             return
-        if happened:
+        if taken:
             self.orders[draft.kind] += 1
         else:  # refused: the next one waits, or time would stand still
             self.counts["refused"] += 1
-            self._after_ns, self._least_ns = now_ns, 1
+            self._least_ns = 1
 
     def take(self, market: Handle, view: View, order: Order) -> View | None:
         """Send a draft on its way, or ask again."""
@@ -333,7 +317,7 @@ class WorldAgent(Thinker):
             "draft": self._draft,
             "orders": self.orders,
             "counts": self.counts,
-            "numbers": [self._sent, self._after_ns, self._least_ns, self._at_once, self._last_ns],
+            "numbers": [getattr(self, name) for name in _NUMBERS],
             "model_s": self.model_s,
         }
 
@@ -352,7 +336,7 @@ class WorldAgent(Thinker):
         self.flow_state = None if packed is None else self.generator.unpack(packed)
         self._draft = None if state["draft"] is None else _Draft(*state["draft"])
         self.orders, self.counts = list(state["orders"]), dict(state["counts"])
-        self._sent, self._after_ns, self._least_ns, self._at_once, self._last_ns = state["numbers"]
+        vars(self).update(zip(_NUMBERS, state["numbers"], strict=True))
         self.model_s = state["model_s"]
 
 
@@ -365,19 +349,3 @@ def _generator(model: Any, device: str) -> tuple[Any, str]:
     if not hasattr(model, "next_orders"):
         raise ConfigError(f"model must be a folder or an OrderFlowGenerator, was {model!r}")
     return model, ""
-
-
-def _rows_of_last_events(tape: Tape, rows: int, events: int) -> int:
-    """Upper bound of the rows that hold so many events before a row; 0 if there are fewer.
-
-    Twice as many, because rows of other agents may stand between them.
-    """
-    kinds: NDArray[Any] = tape.orders["kind"][:rows]
-    times, sides = tape.orders["time_ns"][:rows], tape.orders["side"][:rows]
-    told = np.isin(kinds, (OrderKind.LIMIT, OrderKind.CANCEL, OrderKind.REDUCE, OrderKind.MARKET))
-    executed = np.flatnonzero(kinds == OrderKind.EXECUTION)
-    new = (np.diff(times[executed]) != 0) | (np.diff(sides[executed]) != 0)
-    told[executed[1:][new]] = True
-    told[:1] = False  # the book before it is not known
-    at = np.flatnonzero(told | (kinds == OrderKind.REPLACE))
-    return 2 * (rows - int(at[-events])) if len(at) >= events else 0

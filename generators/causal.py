@@ -8,55 +8,20 @@ diffusion of the rest (compare Li et al. 2024, arXiv:2406.11838).
 """
 
 import math
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from marketsim.errors import ConfigError
-from marketsim.generators.orders import CLASSES, DEPTHS, FEATURES, OFFSETS, PROFILE, SIZES
+from marketsim.generators.bins import DEPTHS, OFFSETS, SIZES
+from marketsim.generators.orders import CLASSES, FEATURES, PROFILE
+from marketsim.generators.size import Size
 
 POINTER = 16  #: width of the vectors by which depths are told apart
 BARRED = -12.0  #: logit of a depth that an order cannot have
 SYMBOL_NAMES = ("class", "depth", "size", "offset")
 MARKET_CLASS = 4  #: classes from here on have no depth
-
-
-@dataclass(frozen=True)
-class Size:
-    """Width and depth of a causal model; ``window``: how many tokens a token sees, itself included.
-
-    In training, ``dropout`` is the share of coordinates that are left out, and ``noise`` the share
-    of events whose symbols are hidden and the deviation of what is added to the features: a day of
-    orders is soon learned by heart.
-
-    Raises
-    ------
-    ConfigError
-        If a number is not positive, or the heads do not divide the width evenly.
-    """
-
-    layers: int = 4
-    width: int = 128
-    heads: int = 4
-    window: int = 256
-    dropout: float = 0.1
-    noise: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name not in ("dropout", "noise") and (not isinstance(value, int) or value < 1):
-                raise ConfigError(f"{name} must be an integer > 0, was {value!r}")
-        for name in ("dropout", "noise"):
-            if not 0 <= getattr(self, name) < 1:
-                value = getattr(self, name)
-                raise ConfigError(f"{name} must be from 0 to below 1, was {value!r}")
-        if self.width % (2 * self.heads):
-            raise ConfigError(
-                f"width must be a multiple of 2 * heads, was {self.width} with {self.heads} heads"
-            )
 
 
 class Norm(nn.Module):

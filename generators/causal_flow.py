@@ -2,16 +2,18 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marketsim.errors import ConfigError, DataError, ModelError
+from marketsim.checks import positive
+from marketsim.errors import DataError, ModelError
 from marketsim.flow import FLOW, Flow, Order, View
 from marketsim.generators.base import FitProgress, OrderFlowGenerator
-from marketsim.generators.flows import safe_order
+from marketsim.generators.flows import safe_order, training_flows
 from marketsim.generators.inference import (
     RECENT_AT,
     STATE_INTS,
@@ -22,7 +24,9 @@ from marketsim.generators.inference import (
     trunk_parts,
 )
 from marketsim.generators.orders import RECENT, Vocabulary, mirror
+from marketsim.generators.size import Size
 from marketsim.generators.token_sampling import DRAWS, POSSIBLE, head_parts, write_orders
+from marketsim.generators.weights import Shapes, check_weights, token_shapes
 from marketsim.tape import Tape
 
 if TYPE_CHECKING:
@@ -68,10 +72,9 @@ class TokenFlow(OrderFlowGenerator):
         noise: float = 0.15,
         temperature: float = 1.0,
     ) -> None:
-        if not 0 < temperature < 100:
-            raise ConfigError(f"temperature must be > 0, was {temperature!r}")
+        self.size = Size(layers, width, heads, window, dropout, noise)
         self.shape = (layers, width, heads, window)
-        self.dropout, self.noise, self.temperature = dropout, noise, temperature
+        self.temperature = positive("temperature", temperature)
         self.vocabulary: Vocabulary | None = None
         self.tick_size: float | None = None
         self.weights: dict[str, NDArray[np.float32]] = {}
@@ -90,16 +93,19 @@ class TokenFlow(OrderFlowGenerator):
         if len(flow) < self.context:
             raise DataError(f"flow: must have at least {self.context} events, had {len(flow)}")
         layers, width, _, window = self.shape
-        past = flow[-window - 1 :]
+        first = max(len(flow) - window, 1)  # that it reads; of those before it keeps the last few
         state = CausalState(
             np.zeros(STATE_INTS, np.int64),
             np.zeros(state_floats(layers, width, window), np.float32),
-            past[-1:].copy(),  # its token waits for the book after it, which the first view has
+            flow[-1:].copy(),  # its token waits for the book after it, which the first view has
         )
-        state.ints[RECENT_AT : RECENT_AT + 2 * RECENT : 2] = -1
-        state.ints[TIME] = past["time_ns"][0]
-        read = np.ascontiguousarray(past[1:-1])
-        self._observe([state], [read], past["book"][-1:])
+        before = flow[max(first - RECENT, 0) : first][::-1]
+        recent = state.ints[RECENT_AT:].reshape(RECENT, 2)
+        recent[:, 0] = -1
+        recent[: len(before), 0] = before["kind"]
+        recent[: len(before), 1] = before["price_ticks"]
+        state.ints[TIME] = before["time_ns"][0]
+        self._observe([state], [np.ascontiguousarray(flow[first:-1])], flow["book"][-1:])
         return state
 
     def next_orders(
@@ -130,7 +136,8 @@ class TokenFlow(OrderFlowGenerator):
             again = [i for i in again if orders[i] is None]
             tries += 1
         return [
-            order or safe_order(view, self.tries) for order, view in zip(orders, views, strict=True)
+            order or safe_order(view, self.tries, int(state.ints[RECENT_AT + 1]))
+            for order, view, state in zip(orders, views, states, strict=True)
         ]
 
     def _draw(
@@ -176,26 +183,37 @@ class TokenFlow(OrderFlowGenerator):
             state.ints[:] = row
 
     def pack(self, state: CausalState) -> dict[str, Any]:
-        """A state as arrays."""
-        pending = state.pending.view(np.int64)
-        return {"ints": state.ints, "floats": state.floats, "pending": pending}
+        """A state as arrays, copies."""
+        words = FLOW.itemsize // 8
+        pending = state.pending.copy().view(np.int64).reshape(len(state.pending), words)
+        return {"ints": state.ints.copy(), "floats": state.floats.copy(), "pending": pending}
 
     def unpack(self, packed: dict[str, Any]) -> CausalState:
-        """The inverse of :meth:`pack`."""
-        pending = np.array(packed["pending"], np.int64)
-        return CausalState(
-            np.array(packed["ints"], np.int64),
-            np.array(packed["floats"], np.float32),
-            pending.view(FLOW),
-        )
+        """The inverse of :meth:`pack`.
+
+        Raises
+        ------
+        ModelError
+            If it is the state of a model of another size.
+        """
+        pending = np.array(packed["pending"], np.int64).reshape(-1, FLOW.itemsize // 8)
+        ints = np.array(packed["ints"], np.int64)
+        floats = np.array(packed["floats"], np.float32)
+        wanted = (STATE_INTS, state_floats(self.shape[0], self.shape[1], self.shape[3]))
+        if (ints.size, floats.size) != wanted:
+            raise ModelError(
+                f"state: must have {wanted[0]} integers and {wanted[1]} floats, had"
+                f" {ints.size} and {floats.size}: it is of a model of another size"
+            )
+        return CausalState(ints, floats, pending.view(FLOW).reshape(len(pending)))
 
     # -- learning --------------------------------------------------------------------------
 
     def network(self) -> Any:
         """A network of its size, as it is before training."""
-        from marketsim.generators.causal import Size, TokenModel
+        from marketsim.generators.causal import TokenModel
 
-        return TokenModel(Size(*self.shape, self.dropout, self.noise))
+        return TokenModel(self.size)
 
     def task(self, flows: Sequence[Flow], valid: Sequence[Flow], vocabulary: Vocabulary) -> Any:
         """What the network is trained on."""
@@ -206,6 +224,10 @@ class TokenFlow(OrderFlowGenerator):
     def head_parts(self, weights: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """The heads' weights, as compiled code reads them."""
         return head_parts(weights)
+
+    def shapes(self) -> Shapes:
+        """Names and shapes of its weights."""
+        return token_shapes(self.size)
 
     def fit(
         self,
@@ -222,22 +244,26 @@ class TokenFlow(OrderFlowGenerator):
         Raises
         ------
         DataError
-            If a tape has fewer events than a window and two.
+            If a tape has fewer events than a window and two, or another tick than the others.
         ModelError
             If the checkpoint is another training's.
         """
+        import torch
+
         from marketsim.generators.training import Training, train
-        from marketsim.generators.windows import flows_of
 
         least = self.shape[3] + 2
-        flows, held_out = flows_of(tapes, least), flows_of(valid, least)
+        flows, tick_size = training_flows([*tapes, *valid] if tapes else [], least)
+        flows, held_out = flows[: len(tapes)], flows[len(tapes) :]
         vocabulary = Vocabulary.fit([*flows, *(mirror(flow) for flow in flows)])
-        task, network = self.task(flows, held_out, vocabulary), self.network()
+        task = self.task(flows, held_out, vocabulary)
+        torch.manual_seed(seed)
+        network = self.network()
         told = train(
             network, task, training or Training(), seed=seed, progress=progress,
             checkpoint=checkpoint,
         )  # fmt: skip
-        self.vocabulary, self.tick_size = vocabulary, tapes[0].meta["tick_size"]
+        self.vocabulary, self.tick_size = vocabulary, tick_size
         self.training = {"symbols": [tape.meta["symbol"] for tape in tapes], **told}
         self.set_weights({name: value.numpy() for name, value in network.state_dict().items()})
         return self
@@ -271,12 +297,8 @@ class TokenFlow(OrderFlowGenerator):
 
     def parameters(self) -> dict[str, Any]:
         """What makes another one like it."""
-        layers, width, heads, window = self.shape
-        return {
-            "architecture": self.architecture, "layers": layers, "width": width, "heads": heads,
-            "window": window, "dropout": self.dropout, "noise": self.noise,
-            "temperature": self.temperature,
-        }  # fmt: skip
+        own = {"architecture": self.architecture, "temperature": self.temperature}
+        return own | asdict(self.size)
 
     def learned(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Weights, bins and the tick size of the training data."""
@@ -287,13 +309,11 @@ class TokenFlow(OrderFlowGenerator):
         """The inverse of :meth:`learned`."""
         bins = {k.removeprefix("bins."): v for k, v in arrays.items() if k.startswith("bins.")}
         self.vocabulary = Vocabulary.of(bins)
-        self.tick_size = values["tick_size"]
+        self.tick_size = positive("tick_size", values["tick_size"])
         self.training = dict(values["training"])
-        self.set_weights({k: v for k, v in arrays.items() if not k.startswith("bins.")})
-        for name, array in self.weights.items():
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} must be finite, was not")
-        _ = self._arrays  # whatever is missing is missed now
+        weights = {k: v for k, v in arrays.items() if not k.startswith("bins.")}
+        check_weights(weights, self.shapes())
+        self.set_weights(weights)
 
 
 def orders_of(out: NDArray[np.int64]) -> list[Order | None]:

@@ -6,12 +6,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from marketsim.checks import at_least_zero, integer
 from marketsim.errors import ConfigError
 from marketsim.flow import Flow, Order
 from marketsim.generators.causal_flow import CausalState, TokenFlow, orders_of
 from marketsim.generators.diffusion_sampling import LATENTS, denoise_orders, head_parts
-from marketsim.generators.orders import Vocabulary
+from marketsim.generators.flows import array_of
+from marketsim.generators.orders import KINDS, Vocabulary
 from marketsim.generators.schedule import cosine_alpha_bar, trailing_steps
+from marketsim.generators.weights import Shapes, diffusion_shapes
 
 
 class DiffusionFlow(TokenFlow):
@@ -19,9 +22,10 @@ class DiffusionFlow(TokenFlow):
 
     Parameters
     ----------
-    steps : of DDIM, 1 to ``diffusion_steps``.
+    steps : that are taken, 1 to ``diffusion_steps``.
     diffusion_steps : of the diffusion that it learns to invert.
-    eta : noise that each step adds; 0 is DDIM, 1 with all steps DDPM.
+    eta : noise that each step adds, 0 to 1; 0 is DDIM, whose few steps make the flow too even; 1
+        with all steps is DDPM.
     **size : see :class:`marketsim.generators.causal_flow.TokenFlow`; ``temperature`` is that of
         the class.
     """
@@ -29,24 +33,21 @@ class DiffusionFlow(TokenFlow):
     architecture: ClassVar[str] = "causal"
 
     def __init__(
-        self, steps: int = 8, diffusion_steps: int = 100, eta: float = 0.0, **size: Any
+        self, steps: int = 8, diffusion_steps: int = 100, eta: float = 1.0, **size: Any
     ) -> None:
         super().__init__(**size)
-        if not isinstance(diffusion_steps, int) or diffusion_steps < 2:
-            raise ConfigError(f"diffusion_steps must be an integer > 1, was {diffusion_steps!r}")
-        if not isinstance(steps, int) or not 1 <= steps <= diffusion_steps:
-            raise ConfigError(f"steps must be 1 to {diffusion_steps}, was {steps!r}")
-        if not 0 <= eta <= 1:
+        self.diffusion_steps = integer("diffusion_steps", diffusion_steps, 2)
+        self.steps = integer("steps", steps, 1, diffusion_steps)
+        self.eta = at_least_zero("eta", eta)
+        if eta > 1:
             raise ConfigError(f"eta must be from 0 to 1, was {eta!r}")
-        self.steps, self.diffusion_steps, self.eta = steps, diffusion_steps, float(eta)
         self.table: NDArray[np.int64] | None = None
 
     def network(self) -> Any:
         """A network of its size, as it is before training."""
-        from marketsim.generators.causal import Size
         from marketsim.generators.diffusion_head import DiffusionModel
 
-        return DiffusionModel(Size(*self.shape, self.dropout, self.noise), self.diffusion_steps)
+        return DiffusionModel(self.size, self.diffusion_steps)
 
     def task(self, flows: Sequence[Flow], valid: Sequence[Flow], vocabulary: Vocabulary) -> Any:
         """What the network is trained on."""
@@ -59,6 +60,10 @@ class DiffusionFlow(TokenFlow):
     def head_parts(self, weights: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """The heads' weights, as compiled code reads them."""
         return head_parts(weights)
+
+    def shapes(self) -> Shapes:
+        """Names and shapes of its weights."""
+        return diffusion_shapes(self.size, self.diffusion_steps)
 
     def _draw(
         self,
@@ -107,4 +112,7 @@ class DiffusionFlow(TokenFlow):
     def restore(self, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """The inverse of :meth:`learned`."""
         super().restore(arrays, values)
-        self.table = np.ascontiguousarray(arrays["bins.table"], np.int64)
+        table = array_of(arrays, "bins.table", (KINDS, LATENTS, None), np.int64)
+        if table.shape[2] < 2 or (np.diff(table) < 0).any():
+            raise ValueError("bins.table: must hold 2 quantiles or more that do not fall")
+        self.table = np.ascontiguousarray(table)

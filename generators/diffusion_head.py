@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from marketsim.flow import Flow
-from marketsim.generators.causal import Head, Norm, Size, Trunk, initialise, nats
+from marketsim.generators.causal import Head, Norm, Trunk, initialise, nats
 from marketsim.generators.diffusion import Diffusion
 from marketsim.generators.orders import CLASSES, KINDS, Vocabulary, event_values
+from marketsim.generators.size import Size
 from marketsim.generators.windows import TokenTask
 
 LATENTS = 3

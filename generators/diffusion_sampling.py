@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from marketsim.compile import arithmetic, entry, helper
 from marketsim.flow import LEVELS
+from marketsim.generators.bins import DEPTHS
 from marketsim.generators.inference import add_row_of, last_hidden, multiply, normalise, square_relu
-from marketsim.generators.orders import CANCEL, CLASSES, DEPTHS, MARKET, best_of
+from marketsim.generators.orders import CANCEL, CLASSES, MARKET, best_of
 from marketsim.generators.token_sampling import (
     DELAY,
     KIND,
@@ -181,6 +182,8 @@ def denoise_orders(
         elif kind == CANCEL:
             found, price = nearest_own(book, side, own_lots[b], depth, unit)
             out[b, POSSIBLE] = 1 if found else 0
+        elif book[0, 1] <= 0 and book[0, 3] <= 0:
+            out[b, POSSIBLE] = 0  # depths are from nowhere
         else:
             depth = depth * unit + min(int(uniforms[b, 1] * unit), unit - 1)
             price = best - side * min(depth, farthest(book, side))

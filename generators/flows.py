@@ -1,5 +1,6 @@
 """What all generators learn from, and the quotes they count prices from if a side is empty."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,11 +24,13 @@ def training_flows(tapes: Sequence[Tape], at_least: int) -> tuple[list[Flow], fl
     Raises
     ------
     DataError
-        If there is no tape, or one has no book, too few events, or another tick size.
+        If there is no tape, or one has no book, too few events, another tick size, or none.
     """
     if not tapes:
         raise DataError("tapes: must be one or more, was none")
     tick_size = float(tapes[0].meta["tick_size"])
+    if not 0 < tick_size < math.inf:
+        raise DataError(f"tape 0: tick_size must be > 0, was {tick_size}")
     flows = []
     for number, tape in enumerate(tapes):
         found = float(tape.meta["tick_size"])
@@ -117,12 +120,15 @@ class Sizes:
         return int(self._lots[kind][at])
 
 
-def safe_order(view: View, rejected: int) -> Order:
-    """An order that is always possible: 100 lots at the best price of the thinner side."""
+def safe_order(view: View, rejected: int, last_ticks: int = 1) -> Order:
+    """An order that is always possible: 100 lots at the best price of the thinner side.
+
+    ``last_ticks``, the price of the last event that was seen, stands in for an empty book's.
+    """
     book = view.book
     side = 1 if book[0, 1] <= book[0, 3] else -1
     own, other = (0, 2) if side > 0 else (2, 0)
-    price = 1
+    price = last_ticks
     if book[0, own + 1] > 0:
         price = int(book[0, own])
     elif book[0, other + 1] > 0:

@@ -18,31 +18,26 @@ from numpy.typing import NDArray
 
 from marketsim.compile import entry, helper
 from marketsim.errors import DataError
-from marketsim.flow import FLOW, LEVELS, Flow
+from marketsim.flow import LEVELS, Flow, check_flow
+from marketsim.generators.bins import (
+    DEPTHS,
+    OFFSETS,
+    SIZES,
+    depth_edges,
+    offset_edges,
+    size_edges,
+    values_within,
+)
+from marketsim.generators.flows import array_of
 from marketsim.order_events import Event
 
 LIMIT, CANCEL, MARKET = int(Event.LIMIT), int(Event.CANCEL), int(Event.MARKET)
 KINDS = 3
 CLASSES = 2 * KINDS  #: kind * 2 + (side is sell)
-DEPTHS, SIZES, OFFSETS = 103, 76, 64  #: bins
 SYMBOLS = (CLASSES, DEPTHS, SIZES, OFFSETS)
 RECENT = 4  #: events whose prices are marked among the depths
 PROFILE = 3 + RECENT  #: numbers that describe a depth, see :func:`depth_profile`
 FEATURES = 4 * LEVELS + 6  #: numbers of a token, see :func:`token_features`
-_EXACT_LOW, _EXACT_HIGH = -32, 60
-_INNER = (8, 32)  # how far the bins below the exact ones reach
-_OUTER = (4, 12, 24, 40, 68, 132)
-NS = 1e9
-
-
-def depth_edges() -> NDArray[np.int64]:
-    """First depth of each bin [units], and the end of the last one; int64[DEPTHS + 1]."""
-    low = [_EXACT_LOW - reach for reach in _INNER[::-1]]
-    exact = range(_EXACT_LOW, _EXACT_HIGH + 1)
-    high = [_EXACT_HIGH + 1 + reach for reach in (0, *_OUTER)]
-    edges = np.array([2 * low[0], *low, *exact, *high, 4 * high[-1]], np.int64)
-    assert len(edges) == DEPTHS + 1
-    return edges
 
 
 @dataclass(frozen=True)
@@ -76,8 +71,10 @@ class Vocabulary:
         Raises
         ------
         DataError
-            If there are fewer than 256 events.
+            If there are fewer than 256 events, or some that no market could have.
         """
+        for flow in flows:
+            check_flow(flow)
         count = sum(len(flow) for flow in flows)
         if count < 256:
             raise DataError(f"flow: must have at least 256 events to fit bins, had {count}")
@@ -88,15 +85,14 @@ class Vocabulary:
         spread = np.median(books[both, 2] - books[both, 0])
         sizes = np.concatenate([flow["size_lots"] for flow in flows])
         offsets = np.concatenate([np.diff(flow["time_ns"]) for flow in flows])
-        size_edges = _size_edges(sizes)
-        offset_edges = _offset_edges(offsets)
+        of_size, of_offset = size_edges(sizes), offset_edges(offsets)
         fitted = cls(
             max(1, int(spread) // 64),
             depth_edges(),
-            size_edges,
-            _values_within(sizes, size_edges),
-            offset_edges,
-            _values_within(offsets, offset_edges),
+            of_size,
+            values_within(sizes, of_size),
+            of_offset,
+            values_within(offsets, of_offset),
             np.zeros(FEATURES, np.float32),
             np.ones(FEATURES, np.float32),
         )
@@ -117,76 +113,24 @@ class Vocabulary:
         Raises
         ------
         KeyError, ValueError
-            If an array is missing or has the wrong shape.
+            If an array is missing, or is not what :meth:`arrays` can give.
         """
-        shapes = {
+        whole = {
             "depth_edges": (DEPTHS + 1,), "size_edges": (SIZES + 1,), "size_values": (SIZES, 16),
-            "offset_edges": (OFFSETS + 1,), "offset_values": (OFFSETS, 16),
-            "mean": (FEATURES,), "deviation": (FEATURES,), "unit_ticks": (1,),
+            "offset_edges": (OFFSETS + 1,), "offset_values": (OFFSETS, 16), "unit_ticks": (1,),
         }  # fmt: skip
-        found: dict[str, Any] = {name: np.ascontiguousarray(arrays[name]) for name in shapes}
-        for name, shape in shapes.items():
-            if found[name].shape != shape:
-                raise ValueError(f"{name} must have shape {shape}, had {found[name].shape}")
+        found: dict[str, Any] = {
+            name: array_of(arrays, name, shape, np.int64) for name, shape in whole.items()
+        }
+        for name in ("mean", "deviation"):
+            found[name] = array_of(arrays, name, (FEATURES,), np.float32)
+        for name, array in found.items():
+            if name.endswith("edges") and (np.diff(array) <= 0).any():
+                raise ValueError(f"{name}: must rise, did not")
+            if name in ("unit_ticks", "deviation") and (array <= 0).any():
+                raise ValueError(f"{name}: must be > 0, was not")
+            found[name] = np.ascontiguousarray(array)
         return cls(**{**found, "unit_ticks": int(found["unit_ticks"][0])})
-
-
-def _size_edges(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Bins of sizes: the most frequent ones alone, those between by equal shares of the rest."""
-    values, counts = np.unique(sizes, return_counts=True)
-    alone = values[np.argsort(-counts, kind="stable")[: SIZES // 2]]
-    edges = {1, *alone.tolist(), *(alone + 1).tolist()}
-    rest = np.sort(sizes[~np.isin(sizes, alone)])
-    wanted = SIZES
-    while len(edges) < SIZES and wanted < 64 * SIZES and len(rest):
-        at = np.linspace(0, len(rest) - 1, wanted).astype(int)
-        for cut in rest[at[np.argsort(_bit_reversed(len(at)))]].tolist():
-            if len(edges) == SIZES:
-                break
-            edges.add(cut)
-        wanted *= 2
-    largest = max(int(sizes.max()), *edges) + 1
-    while len(edges) < SIZES:  # few different sizes: bins that nothing falls into
-        edges.add(largest)
-        largest += 1
-    first = sorted(edges)[:SIZES]
-    return np.array([*first, max(largest, first[-1] + 1)], np.int64)
-
-
-def _bit_reversed(n: int) -> NDArray[np.int64]:
-    """An order of n places in which every beginning is spread evenly."""
-    bits = max(1, (n - 1).bit_length())
-    return np.array([int(f"{i:0{bits}b}"[::-1], 2) for i in range(n)], np.int64)
-
-
-def _offset_edges(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Bins of offsets: 0 alone, then by equal logarithms, drawn a little to equal shares."""
-    positive = np.sort(offsets[offsets > 0])
-    if not len(positive):
-        positive = np.array([1, 2], np.int64)
-    at = np.linspace(0, 1, OFFSETS)
-    logs = np.log(positive.astype(np.float64))
-    mixed = 0.1 * np.quantile(logs, at) + 0.9 * (logs[0] + (logs[-1] - logs[0]) * at)
-    cuts = np.exp(mixed).astype(np.int64)
-    cuts[0] = 1
-    for i in range(1, OFFSETS):
-        cuts[i] = max(cuts[i], cuts[i - 1] + 1)
-    return np.array([0, *cuts[:-1], max(int(cuts[-1]), int(positive[-1])) + 1], np.int64)
-
-
-def _values_within(values: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """16 quantiles of the values in each bin; of an empty one, of the whole bin."""
-    within = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-    order = np.argsort(within, kind="stable")
-    bounds = np.searchsorted(within[order], np.arange(len(edges)))
-    table = np.empty((len(edges) - 1, 16), np.int64)
-    shares = (np.arange(16) + 0.5) / 16
-    for i in range(len(table)):
-        inside = np.sort(values[order[bounds[i] : bounds[i + 1]]])
-        if not len(inside):
-            inside = np.array([edges[i], edges[i + 1] - 1])
-        table[i] = np.quantile(inside, shares, method="nearest")
-    return table
 
 
 # -- compiled: one event, one token ------------------------------------------------------------
@@ -385,14 +329,9 @@ def encode(flow: Flow, vocabulary: Vocabulary) -> Encoded:
     Raises
     ------
     DataError
-        If the flow is none, or has sizes or sides that no order has.
+        If the flow could be no market's, see :func:`marketsim.flow.check_flow`.
     """
-    if flow.dtype != FLOW:
-        raise DataError(f"flow: must be an array of FLOW records, was {flow.dtype}")
-    for name, wrong in (("size_lots", flow["size_lots"] <= 0), ("side", abs(flow["side"]) != 1)):
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise DataError(f"flow: {name} of event {row} cannot be {flow[name][row]}")
+    check_flow(flow)
     symbols = np.zeros((len(flow), 4), np.int64)
     features = np.zeros((len(flow), FEATURES), np.float32)
     v = vocabulary

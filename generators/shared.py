@@ -10,17 +10,17 @@ from marketsim.errors import ConfigError, ModelError
 from marketsim.generators.base import FILES, load, model_folder
 
 
-def model_digest(folder: "str | os.PathLike[str]") -> str:
-    """SHA-256 of a saved model's files.
+def model_digest(model: "str | os.PathLike[str]") -> str:
+    """SHA-256 of a saved model's files; of a shipped one's, by its name.
 
     Raises
     ------
     ModelError
         If the folder or a file in it is missing.
     """
-    digest = hashlib.sha256()
+    folder, digest = model_folder(model), hashlib.sha256()
     for name in FILES:
-        path = Path(folder) / name
+        path = folder / name
         try:
             digest.update(path.read_bytes())
         except OSError as error:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from marketsim.compile import arithmetic, entry, helper
 from marketsim.flow import LEVELS
+from marketsim.generators.bins import DEPTHS, OFFSETS, SIZES
 from marketsim.generators.inference import (
     RECENT_AT,
     add_row_of,
@@ -18,13 +19,10 @@ from marketsim.generators.inference import (
 from marketsim.generators.orders import (
     CANCEL,
     CLASSES,
-    DEPTHS,
     LIMIT,
     MARKET,
-    OFFSETS,
     PROFILE,
     RECENT,
-    SIZES,
     best_of,
     bin_of,
     depth_profile,
@@ -142,7 +140,12 @@ def farthest(book, side):
 
 @helper
 def bar_depths(logits, profile, kind, side, book, own_lots, unit, depth_edges, can_cancel):
-    """Put out of reach the depths that an order cannot have; False if none is left."""
+    """Put out of reach the depths that an order cannot have; False if none is left.
+
+    In an empty book depths are from nowhere: there is no limit order either.
+    """
+    if book[0, 1] <= 0 and book[0, 3] <= 0:
+        return False
     if kind == CANCEL:
         can_cancel[:] = False
         own = 0 if side > 0 else 2

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from marketsim import checks
 from marketsim.errors import ConfigError, DataError, ModelError
 from marketsim.generators.base import FitProgress
 from marketsim.interrupts import held_back
@@ -59,17 +60,20 @@ class Training:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "evaluate_every", "threads"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} must be an integer > 0, was {value!r}")
+            checks.integer(name, getattr(self, name), 1)
+        for name in ("warm_up", "patience"):
+            checks.integer(name, getattr(self, name), 0)
         for name in ("learning_rate", "checkpoint_every_s"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be > 0, was {getattr(self, name)!r}")
-        for name in ("warm_up", "patience", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be >= 0, was {getattr(self, name)!r}")
-        if not 0 <= self.average < 1:
+            checks.positive(name, getattr(self, name))
+        for name in ("weight_decay", "average"):
+            checks.at_least_zero(name, getattr(self, name))
+        if self.average >= 1:
             raise ConfigError(f"average must be from 0 to below 1, was {self.average!r}")
+        checks.text("device", self.device)
+        if self.bfloat16 is not None:
+            checks.boolean("bfloat16", self.bfloat16)
+        if self.tensorboard is not None:
+            checks.text("tensorboard", self.tensorboard)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
@@ -115,6 +119,8 @@ def train(
     ------
     ModelError
         If the checkpoint is another training's, or damaged.
+    ConfigError
+        If the device cannot be used.
     DataError
         If a loss is not finite.
     KeyboardInterrupt
@@ -136,6 +142,7 @@ class _Loop:
         self, network: nn.Module, task: Task, settings: Training, seed: int, path: Path | None
     ) -> None:
         torch.manual_seed(seed)
+        self.cuda = _usable(settings.device).type == "cuda"
         self.task, self.settings, self.seed, self.path = task, settings, seed, path
         self.given = network
         self.network = copy.deepcopy(network).to(settings.device)
@@ -183,13 +190,20 @@ class _Loop:
             if progress is not None and (now - told > 0.5 or self.step == settings.steps):
                 told = now
                 left = (now - started) / (self.step - first) * (settings.steps - self.step)
-                progress(self.step / settings.steps, self._line(running, left))
+                self._tell(progress, self._line(running, left))
             if writer is not None:
                 writer.add_scalar("train/loss", sum(running.values()), self.step)
             if interrupted():
                 self.save()
                 raise KeyboardInterrupt
         self.save()
+
+    def _tell(self, progress: FitProgress, line: str) -> None:
+        try:
+            progress(self.step / self.settings.steps, line)
+        except KeyboardInterrupt:
+            self.save()
+            raise
 
     def _enough(self) -> bool:
         return 0 < self.settings.patience <= self.since_best
@@ -206,7 +220,7 @@ class _Loop:
             losses = self.task.losses(self.network, batch)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
-            raise DataError(f"training: the loss of step {self.step} is {float(total)}")
+            raise DataError(f"training: the loss of step {self.step} is {float(total.detach())}")
         self.optimiser.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -224,6 +238,8 @@ class _Loop:
         with torch.no_grad():
             losses = self.task.validate(self.averaged)
         total = sum(losses.values()) if losses else -self.step
+        if not math.isfinite(total):
+            raise DataError(f"training: the held-out loss of step {self.step} is {total}")
         seen = sum(self.running.values())
         self.curve.append((self.step, round(seen, 6), round(total, 6) if losses else None))
         if not self.best_losses and not losses or total < self._best():
@@ -267,6 +283,8 @@ class _Loop:
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{key}": value for key, value in state.items()}
         tensors["torch_rng"] = torch.get_rng_state()
+        if self.cuda:
+            tensors["cuda_rng"] = torch.cuda.get_rng_state(self.settings.device)
         head = {
             "settings": asdict(self.settings), "seed": self.seed, "step": self.step,
             "seconds": self.seconds, "since_best": self.since_best, "best_step": self.best_step,
@@ -296,6 +314,7 @@ class _Loop:
             with safe_open(str(self.path), "pt") as file:
                 head = json.loads(file.metadata()["head"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            self._same(head)
             for name, module in self._modules().items():
                 prefix = f"{name}."
                 module.load_state_dict(
@@ -303,25 +322,31 @@ class _Loop:
                 )
             self._load_optimiser(tensors)
             torch.set_rng_state(tensors["torch_rng"])
+            if self.cuda:
+                torch.cuda.set_rng_state(tensors["cuda_rng"], self.settings.device)
             self.rng.bit_generator.state = head["rng"]
-            same = ("batch", "learning_rate", "steps", "weight_decay", "average", "warm_up")
-            then, now = head["settings"], asdict(self.settings)
+            self.step, self.seconds = int(head["step"]), float(head["seconds"])
+            self.since_best, self.best_step = head["since_best"], head["best_step"]
+            self.best_losses = dict(head["best_losses"])
+            self.running = dict(head["running"])
+            self.curve = [tuple(row) for row in head["curve"]]
         except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+            what = " ".join(str(error).split())
             raise ModelError(
-                f"{self.path}: not a checkpoint of this training, or damaged: {error}"
+                f"{self.path}: not a checkpoint of this training, or damaged: {what}"
             ) from error
-        for name in same:
-            if then[name] != now[name]:
+
+    def _same(self, head: dict[str, Any]) -> None:
+        """Raise if a checkpoint's settings are others, as far as they change what is learned."""
+        same = ("batch", "learning_rate", "steps", "weight_decay", "average", "warm_up")
+        now = {name: getattr(self.settings, name) for name in same} | {"seed": self.seed}
+        for name, value in now.items():
+            then = head["seed"] if name == "seed" else head["settings"][name]
+            if then != value:
                 raise ModelError(
-                    f"{self.path}: {name} was {then[name]} when it began, is {now[name]} now;"
-                    " give the same, or another folder"
+                    f"{self.path}: {name} was {then} when it began, is {value} now; give the"
+                    " same, or another folder"
                 )
-        if head["seed"] != self.seed:
-            raise ModelError(f"{self.path}: seed was {head['seed']}, is {self.seed} now")
-        self.step, self.seconds = head["step"], head["seconds"]
-        self.since_best, self.best_step = head["since_best"], head["best_step"]
-        self.best_losses = head["best_losses"]
-        self.running, self.curve = head["running"], [tuple(row) for row in head["curve"]]
 
     def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
         state = self.optimiser.state_dict()
@@ -330,6 +355,15 @@ class _Loop:
                 _, number, key = name.split(".")
                 state["state"].setdefault(int(number), {})[key] = value
         self.optimiser.load_state_dict(state)
+
+
+def _usable(device: str) -> torch.device:
+    """A device that tensors can be on here."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        what = str(error).splitlines()[0]
+        raise ConfigError(f"device: {device!r} cannot be used: {what}") from error
 
 
 @contextlib.contextmanager

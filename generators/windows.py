@@ -9,26 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from marketsim.errors import DataError
-from marketsim.flow import Flow, flow_of
+from marketsim.flow import Flow
 from marketsim.generators.causal import SYMBOL_NAMES
 from marketsim.generators.orders import Encoded, Vocabulary, encode, mirror, targets
-from marketsim.tape import Tape
-
-
-def flows_of(tapes: Sequence[Tape], least: int) -> list[Flow]:
-    """Flows of tapes; a window never crosses from one into another.
-
-    Raises
-    ------
-    DataError
-        If a tape has fewer than ``least`` events.
-    """
-    flows = [flow_of(tape) for tape in tapes]
-    for tape, flow in zip(tapes, flows, strict=True):
-        if len(flow) < least:
-            symbol = tape.meta["symbol"]
-            raise DataError(f"tape {symbol!r}: must have at least {least} events, had {len(flow)}")
-    return flows
 
 
 class TokenTask:
@@ -107,11 +90,11 @@ class TokenTask:
 
         Windows overlap by half, and only their second halves count.
         """
-        half = self.window // 2
+        half = self.window // 2  # of windows with a middle event, the second half has it
         places = [
             (part, start)
             for part in encoded
-            for start in range(2, len(part.symbols) - self.window + 1, half)
+            for start in range(2, len(part.symbols) - self.window + 1, self.window - half)
         ]
         totals, count = np.zeros(len(self.names)), 0
         rng = np.random.default_rng(0)

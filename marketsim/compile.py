@@ -23,7 +23,7 @@ from numba.core.ccallback import CFunc
 BOUNDSCHECK = bool(numba.config.BOUNDSCHECK)
 
 #: Sources of constants that compiled code is made with.
-_CODES = ("codes.py", "compile.py", "order_events.py", "records.py")
+_CODES = ("bins.py", "codes.py", "compile.py", "flow.py", "order_events.py", "records.py")
 _said_why: list[str] = []
 
 

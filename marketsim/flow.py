@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketsim.errors import DataError
-from marketsim.order_events import order_events
+from marketsim.order_events import Event, order_events
 from marketsim.tape import Tape
 
 LEVELS = 10
@@ -27,6 +27,8 @@ FLOW = np.dtype(
     ]
 )  # fmt: skip
 Flow = NDArray[Any]
+#: As the book takes them: prices within these of 0 [ticks], sizes up to that [lots].
+MAX_PRICE_TICKS, MAX_SIZE_LOTS = 1 << 55, 1 << 40
 
 
 class View(NamedTuple):
@@ -96,3 +98,36 @@ def flow_of(tape: Tape, start_ns: int = 0, end_ns: int = 2**62) -> Flow:
         flow[name] = getattr(events, name)[known]
     flow["book"] = book_array(tape)[events.first_row[known] - 1]
     return flow
+
+
+def check_flow(flow: Flow) -> None:
+    """Whether a flow could be a market's.
+
+    Raises
+    ------
+    DataError
+        If it is no array of FLOW records, time falls, or an event or book is none that there can
+        be.
+    """
+    if flow.dtype != FLOW:
+        raise DataError(f"flow: must be an array of FLOW records, was {flow.dtype}")
+    kind, size, book = flow["kind"], flow["size_lots"], flow["book"]
+    kinds = [int(event) for event in Event]
+    wrong = {
+        "time_ns": np.diff(flow["time_ns"], prepend=flow["time_ns"][:1]) < 0,
+        "kind": ~np.isin(kind, kinds),
+        "side": ~np.isin(flow["side"], (1, -1)),
+        "price_ticks": _absurd(flow["price_ticks"]),
+        "size_lots": (size <= 0) | (size > MAX_SIZE_LOTS),
+        "book": (_absurd(book[..., ::2]) | (book[..., 1::2] < 0)).any(axis=(1, 2)),
+    }
+    for name, rows in wrong.items():
+        if rows.any():
+            row = int(np.flatnonzero(rows)[0])
+            found = np.array2string(flow[name][row], separator=", ").replace("\n", "")
+            raise DataError(f"flow: {name} of event {row} cannot be {found}")
+
+
+def _absurd(price_ticks: NDArray[np.int64]) -> NDArray[np.bool_]:
+    beyond: NDArray[np.bool_] = (price_ticks < -MAX_PRICE_TICKS) | (price_ticks > MAX_PRICE_TICKS)
+    return beyond

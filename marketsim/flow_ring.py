@@ -242,8 +242,8 @@ def view_flow(m, b, agent, out, most):
     Returns
     -------
     Number of events, or NOT_DUE. In the header's mail: 1 if there may be more of them; how many
-    drafts became orders so far; the time. An order whose executions may go on at this instant is
-    told later.
+    drafts came to the exchange so far; the time; how many rows there were. An order whose
+    executions may go on at this instant is told later.
     """
     h = header(m)
     book = books(m, b)
@@ -270,5 +270,6 @@ def view_flow(m, b, agent, out, most):
     book.due = h.mail0
     h.mail1 = book.sent
     h.mail2 = h.now_ns
+    h.mail3 = book.rows
     write_now(m, b, agent, out + 8 * EVENT_WORDS * most)
     return count

@@ -1,22 +1,25 @@
 """The block of memory that is a market: a header and pools of records, copied as bytes.
 
 Compiled code gets the block's address ``m`` and reaches records through the accessors below, so
-``orders(m, slot).size_lots -= 100`` reads like Python and costs one store. This is the only file
-with pointer code. A block never moves while compiled code runs: a pool that is full makes the code
-return, and :meth:`Market.grow` copies everything into a larger block.
+``orders(m, slot).size_lots -= 100`` reads like Python and costs one store. A block never moves
+while compiled code runs: a pool that is full makes the code return, and :meth:`Market.grow` copies
+everything into a larger block.
 """
 
 from typing import Any
 
-import numba
 import numpy as np
-from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic as _intrinsic
 
 from marketsim.codes import Phase
-from marketsim.compile import BOUNDSCHECK, helper
+from marketsim.compile import helper
 from marketsim.errors import StateError
+from marketsim.pointers import accessor, fetch
+from marketsim.pointers import call_agent as call_agent
+from marketsim.pointers import call_native as call_native
+from marketsim.pointers import columns_at as columns_at
+from marketsim.pointers import prefetch as prefetch
+from marketsim.pointers import word_at as word_at
 from marketsim.records import (
     FLOW_LEVELS,
     HEADER,
@@ -26,199 +29,36 @@ from marketsim.records import (
     POOLS,
     QUEUE_START,
     RECYCLED,
-    WORD,
 )
 
-intrinsic: Any = _intrinsic
-
-
-def _fetch(dtype: np.dtype[Any], header_field: str | None, itemsize: int = 0) -> Any:
-    """Intrinsic ``(m, slot) -> record`` of a pool, or ``(m,) -> record`` of the header.
-
-    ``itemsize`` is the distance of two slots, where that is not the size of a record.
-    """
-    record = numba.from_dtype(dtype)
-    itemsize = itemsize or dtype.itemsize
-    field = 0 if header_field is None else HEADER.fields[header_field][1]  # type: ignore[index]
-
-    def build(context: Any, builder: Any, m: Any, slot: Any) -> Any:
-        i64 = ir.IntType(64)
-        place = builder.inttoptr(builder.add(m, ir.Constant(i64, field)), i64.as_pointer())
-        offset = builder.load(place)
-        # Offsets change only between calls: the load may be hoisted out of loops.
-        offset.set_metadata("invariant.load", builder.module.add_metadata([]))
-        base = builder.add(m, offset)
-        address = builder.add(base, builder.mul(slot, ir.Constant(i64, itemsize)))
-        return builder.inttoptr(address, context.get_value_type(record))
-
-    if header_field is None:
-
-        @intrinsic
-        def header_at(typingctx: Any, m: Any) -> Any:
-            def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-                return builder.inttoptr(args[0], context.get_value_type(record))
-
-            return record(types.int64), codegen
-
-        return header_at
-
-    @intrinsic
-    def record_at(typingctx: Any, m: Any, slot: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return build(context, builder, args[0], args[1])
-
-        return record(types.int64, types.int64), codegen
-
-    return record_at
-
-
-def _accessor(name: str) -> Any:
-    fetch = _fetch(POOLS[name], f"{name}_offset")
-    if not BOUNDSCHECK:
-        return fetch
-    capacity = _fetch_capacity(name)
-    message = f"slot out of bounds in pool {name}"
-
-    @helper
-    def checked(m, slot):
-        if slot < 0 or slot >= capacity(m):
-            raise IndexError(message)
-        return fetch(m, slot)
-
-    return checked
-
-
-def _fetch_capacity(name: str) -> Any:
-    field = HEADER.fields[f"{name}_capacity"][1]  # type: ignore[index]
-
-    @intrinsic
-    def capacity(typingctx: Any, m: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            i64 = ir.IntType(64)
-            place = builder.add(args[0], ir.Constant(i64, field))
-            return builder.load(builder.inttoptr(place, i64.as_pointer()))
-
-        return types.int64(types.int64), codegen
-
-    return capacity
-
-
-@intrinsic
-def prefetch_line(typingctx: Any, address: Any) -> Any:
-    """Ask for the cache line at an address."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i32, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
-        fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-        read, everywhere, data = ir.Constant(i32, 0), ir.Constant(i32, 3), ir.Constant(i32, 1)
-        builder.call(fetch, [builder.inttoptr(args[0], pointer), read, everywhere, data])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
-
-
-@helper
-def prefetch(address, size):
-    """Ask for all cache lines of a stretch of memory."""
-    for at in range(0, size, 64):
-        prefetch_line(address + at)
-
-
-@intrinsic
-def call_native(typingctx: Any, address: Any, m: Any, until_ns: Any, budget: Any) -> Any:
-    """Call an entry point ``(m, until_ns, budget) -> code`` by its address; it never raises."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i64, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
-        # numba's own convention: result and exception by reference, status returned.
-        kind = ir.FunctionType(
-            ir.IntType(32), [i64.as_pointer(), pointer.as_pointer(), i64, i64, i64]
-        )
-        with builder.goto_entry_block():
-            result, exception = builder.alloca(i64), builder.alloca(pointer)
-        function = builder.inttoptr(args[0], kind.as_pointer())
-        builder.call(function, [result, exception, *args[1:]])
-        return builder.load(result)
-
-    return types.int64(types.int64, types.int64, types.int64, types.int64), codegen
-
-
-def columns_at(dtype: np.dtype[Any]) -> Any:
-    """Accessor ``(m, word) -> record`` of named columns that lie in the pool of words."""
-    fetch = _fetch(dtype, "words_offset", WORD.itemsize)
-    if not BOUNDSCHECK:
-        return fetch
-    capacity, size = _fetch_capacity("words"), dtype.itemsize // WORD.itemsize
-
-    @helper
-    def checked(m, word):
-        if word < 1 or word + size > capacity(m):
-            raise IndexError("columns out of bounds in pool words")
-        return fetch(m, word)
-
-    return checked
-
-
-def _word_at() -> Any:
-    record = numba.from_dtype(WORD)
-
-    @intrinsic
-    def word_at(typingctx: Any, address: Any, index: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            place = builder.add(args[0], builder.mul(args[1], ir.Constant(ir.IntType(64), 8)))
-            return builder.inttoptr(place, context.get_value_type(record))
-
-        return record(types.int64, types.int64), codegen
-
-    return word_at
-
-
-#: Word of an array of the caller's: ``(address, index) -> record``.
-word_at = _word_at()
-
-
-@intrinsic
-def call_agent(typingctx: Any, address: Any, m: Any, agent: Any, message: Any) -> Any:
-    """Call a compiled agent's ``wake(m, agent, message)`` by its address."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i64 = ir.IntType(64)
-        kind = ir.FunctionType(i64, [i64, i64, i64])
-        function = builder.inttoptr(args[0], kind.as_pointer())
-        return builder.call(function, args[1:])
-
-    return types.int64(types.int64, types.int64, types.int64, types.int64), codegen
-
-
-header = _fetch(HEADER, None)
-books = _accessor("books")
-rules = _accessor("rules")
-steps = _accessor("steps")
-prints = _accessor("prints")
-incidents = _accessor("incidents")
-ladders = _accessor("ladders")
-rungs = _accessor("rungs")
-orders = _accessor("orders")
-levels = _accessor("levels")
-index = _accessor("index")
-outcomes = _accessor("outcomes")
-agents = _accessor("agents")
-kinds = _accessor("kinds")
-accounts = _accessor("accounts")
-subscriptions = _accessor("subscriptions")
-messages = _accessor("messages")
-events = _accessor("events")
-history = _accessor("history")
-flow = _accessor("flow")
-flow_levels = _accessor("flow_levels")
-scratch = _accessor("scratch")
-feed = _accessor("feed")
-words = _accessor("words")
-counters = _accessor("counters")
-order_rows = _accessor("order_rows")
-trade_rows = _accessor("trade_rows")
-delta_rows = _accessor("delta_rows")
+header = fetch(HEADER, None)
+books = accessor("books")
+rules = accessor("rules")
+steps = accessor("steps")
+prints = accessor("prints")
+incidents = accessor("incidents")
+ladders = accessor("ladders")
+rungs = accessor("rungs")
+orders = accessor("orders")
+levels = accessor("levels")
+index = accessor("index")
+outcomes = accessor("outcomes")
+agents = accessor("agents")
+kinds = accessor("kinds")
+accounts = accessor("accounts")
+subscriptions = accessor("subscriptions")
+messages = accessor("messages")
+events = accessor("events")
+history = accessor("history")
+flow = accessor("flow")
+flow_levels = accessor("flow_levels")
+scratch = accessor("scratch")
+feed = accessor("feed")
+words = accessor("words")
+counters = accessor("counters")
+order_rows = accessor("order_rows")
+trade_rows = accessor("trade_rows")
+delta_rows = accessor("delta_rows")
 
 #: Signature of a compiled agent: ``wake(m, agent, message slot) -> 0``.
 WAKE = types.int64(types.int64, types.int64, types.int64)

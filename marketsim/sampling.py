@@ -87,7 +87,6 @@ def sample_flow(
         If data or model cannot be read or do not fit each other.
     """
     from marketsim.generators import load
-    from marketsim.generators.base import model_folder
     from marketsim.generators.shared import model_digest
 
     if n is not None and until_ns is not None:
@@ -120,7 +119,7 @@ def sample_flow(
     tape = run.tape.between(start_ns if with_warm_up else begin_ns, end_ns)
     tape.meta["close_ns"] = min(end_ns, NS_PER_DAY)
     about = {
-        "model": model, "model_digest": model_digest(model_folder(model)),
+        "model": model, "model_digest": model_digest(model),
         "sampling": dict(sampling or {}),
         "seed": seed, "warm_up": warm_up.path, "warm_up_from": format_time(start_ns),
         "generated_from": format_time(begin_ns), "generated_to": format_time(end_ns),
