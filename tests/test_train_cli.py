@@ -153,7 +153,7 @@ def test_force_replaces(whole: Path, day: Path, tmp_path: Path) -> None:
         (["trade"], "unknown generator 'trade' (did you mean 'trades'?)"),
         (["trades", "--set", "architecture=token"], "did you mean 'tokens'?"),
         (["trades", "--set", "layer=4"], "unknown key 'layer' (did you mean 'layers'?)"),
-        (["trades", "--steps", "0"], "steps must be an integer > 0, was 0"),
+        (["trades", "--steps", "0"], "steps must be >= 1, was 0"),
         (["poisson", "--steps", "4"], "steps: model 'poisson' is no network"),
         (["poisson", "--valid", "synthetic"], "valid: model 'poisson' is no network"),
         (["poisson", "--set", "bin_tick=4"], "did you mean 'bin_ticks'?"),

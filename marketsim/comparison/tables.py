@@ -140,26 +140,35 @@ def grids(content: Mapping[str, Any]) -> list[Any]:
     from marketsim.report_tables import Grid
 
     made = {name: row for name, row in content["rows"].items() if "failure" not in row}
-    tables: list[tuple[str, Sequence[tuple[str, Callable[[Any], str]]], str]] = [
-        ("LOB-Bench", _LOB, _LOB_NOTE),
-        ("Forecasts, stylized facts, coverage", _OTHER, _OTHER_NOTE),
-        ("Speed", _SPEED, _SPEED_NOTE),
-        ("Stability", _STABILITY, _STABILITY_NOTE),
-        ("Responsiveness to a buyer of 10 % of the volume", _RESPONSE, _RESPONSE_NOTE),
+    measured = {name: row for name, row in made.items() if row["measures"]}
+    failed = {n: row["failure"] for n, row in content["rows"].items() if "failure" in row}
+    found = [
+        _grid("LOB-Bench", measured, _LOB, _LOB_NOTE),
+        _worst_grid(measured),
+        _grid("Forecasts, stylized facts, coverage", measured, _OTHER, _OTHER_NOTE),
+        _nats_grid(made),
+        _grid("Speed", made, _SPEED, _SPEED_NOTE),
+        _grid("Stability", made, _STABILITY, _STABILITY_NOTE),
+        _grid("Responsiveness to a buyer of 10 % of the volume", made, _RESPONSE, _RESPONSE_NOTE),
     ]
-    found = []
-    for title, columns, note in tables:
-        headings = ("row", *(heading for heading, _ in columns))
-        rows = {n: row for n, row in made.items() if row["measures"] or columns not in _MEASURED}
-        lines = [(name, *(read(row) for _, read in columns)) for name, row in rows.items()]
-        lines = [line for line in lines if any(cell not in ("", _DASH) for cell in line[1:])]
-        if lines:
-            found.append(Grid(title, headings, tuple(lines), note))
-    found[2:2] = [_worst_grid(made), _nats_grid(made)]
-    failed = [(n, row["failure"]) for n, row in content["rows"].items() if "failure" in row]
     if failed:
-        found.append(Grid("Rows that could not be made", ("row", "why"), tuple(failed)))
+        found.append(Grid("Rows that could not be made", ("row", "why"), tuple(failed.items())))
     return [grid for grid in found if grid is not None]
+
+
+#: A heading, and what of a row stands under it.
+Columns = Sequence[tuple[str, Callable[[Any], str]]]
+
+
+def _grid(title: str, rows: Mapping[str, Any], columns: Columns, note: str) -> Any:
+    """A table of the rows that have something to show; None if none has."""
+    from marketsim.report_tables import Grid
+
+    lines = [(name, *(read(row) for _, read in columns)) for name, row in rows.items()]
+    lines = [line for line in lines if any(cell != _DASH for cell in line[1:])]
+    if not lines:
+        return None
+    return Grid(title, ("row", *(heading for heading, _ in columns)), tuple(lines), note)
 
 
 _DASH = "\N{EN DASH}"
@@ -191,7 +200,7 @@ def median_stylized(row: Mapping[str, Any]) -> float | None:
     return float(np.median(ratios)) if ratios else None
 
 
-_LOB: tuple[tuple[str, Callable[[Any], str]], ...] = (
+_LOB: Columns = (
     ("min", lambda row: f"{row['minutes']:g}"),
     ("n", lambda row: f"{row['seeds']}"),
     ("L1", _cell("lob", AGGREGATES["l1"], "distance")),
@@ -203,9 +212,9 @@ _LOB: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("AUC", _cell("lob", "discriminator", "distance", 2)),
 )
 _LOB_NOTE = (
-    "min: length of the window; n: markets, or recorded windows; L1, W1: mean over 21 scores and"
-    " over markets; floor: median (least to largest) of the same distance between other recorded"
-    " windows of this length and the same test window; ratio: over the floor, 1 is as good as real;"
+    "min: length of the window; n: markets, or recorded windows; L1, W1: mean over those of 21"
+    " scores that are defined, and over markets; floor: median (least to largest) of the same"
+    " distance between other recorded windows of this length and the same test window; ratio: over the floor, 1 is as good as real;"
     " AUC: of the discriminator, 1/2 when tapes cannot be told apart. Features are in ticks and"
     " lots: a market of agents has its own, so it is compared as in the papers, not as this stock."
 )
@@ -218,7 +227,7 @@ def _floor(found: Mapping[str, Any]) -> str:
     return f"{number(found['floor'])} ({low}-{high})"
 
 
-_OTHER: tuple[tuple[str, Callable[[Any], str]], ...] = (
+_OTHER: Columns = (
     ("of real", _cell("predictive", "error of the mid-price change", "ratio", 3)),
     ("of no change", _cell("predictive", "error over that", "generated", 3)),
     ("level", _cell("predictive", "error of the mid-price level", "generated", 3)),
@@ -234,10 +243,6 @@ _OTHER_NOTE = (
     " facts: median over the stylized facts of distance over that of recorded windows; hull: share"
     " of the real distribution's hull that is covered"
 )
-
-
-#: Tables of what has been measured: rows that were too short are not in them.
-_MEASURED = (_LOB, _OTHER)
 
 
 def _worst_grid(made: Mapping[str, Any]) -> Any:
@@ -276,7 +281,7 @@ def _rate(name: str) -> Callable[[Any], str]:
     return read
 
 
-_SPEED: tuple[tuple[str, Callable[[Any], str]], ...] = (
+_SPEED: Columns = (
     ("markets", lambda row: f"{row['facts'][0]['timed_markets']}" if row["facts"] else _DASH),
     ("ms an order", _over("timed_wall_s", "timed_orders", 1e3)),
     ("in the model", _over("timed_model_s", "timed_orders", 1e3)),
@@ -298,7 +303,7 @@ def _facts(name: str, how: Callable[[list[float]], float], digits: int = 2) -> C
     return read
 
 
-_STABILITY: tuple[tuple[str, Callable[[Any], str]], ...] = (
+_STABILITY: Columns = (
     ("orders", _facts("orders", lambda v: float(np.mean(v)), 0)),
     ("spread [ticks]", _facts("spread_ticks", lambda v: float(np.mean(v)), 1)),
     ("real", _facts("real_spread_ticks", lambda v: float(np.mean(v)), 1)),
@@ -334,7 +339,7 @@ def _mean_cell(name: str, digits: int = 2) -> Callable[[Any], str]:
     return read
 
 
-_RESPONSE: tuple[tuple[str, Callable[[Any], str]], ...] = (
+_RESPONSE: Columns = (
     ("buying [bps]", _impact_cell("while_trading_bps")),
     ("at end [bps]", _impact_cell("at_end_bps")),
     ("lasting [bps]", _impact_cell("permanent_bps")),
