@@ -214,9 +214,10 @@ _LOB: Columns = (
 _LOB_NOTE = (
     "min: length of the window; n: markets, or recorded windows; L1, W1: mean over those of 21"
     " scores that are defined, and over markets; floor: median (least to largest) of the same"
-    " distance between other recorded windows of this length and the same test window; ratio: over the floor, 1 is as good as real;"
-    " AUC: of the discriminator, 1/2 when tapes cannot be told apart. Features are in ticks and"
-    " lots: a market of agents has its own, so it is compared as in the papers, not as this stock."
+    " distance between other recorded windows of this length and the same test window; ratio: over"
+    " the floor, 1 is as good as real; AUC: of the discriminator, 1/2 when tapes cannot be told"
+    " apart. Features are in ticks and lots: a market of agents has its own, so it is compared as"
+    " in the papers, not as this stock."
 )
 
 
