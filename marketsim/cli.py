@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from marketsim.tape import Tape
 
 #: What ``marketsim run`` alone runs.
-DEFAULT_CONFIG = "demo"
+DEFAULT_CONFIG = "world"
 
 DESCRIPTION = (
     "A limit-order-book market simulator. `marketsim run` alone simulates a day of the RMSC04"

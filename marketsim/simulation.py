@@ -60,7 +60,7 @@ class Simulation:
 
     def __init__(
         self,
-        config: Any = "demo",
+        config: Any = "world",
         seed: int = 0,
         *,
         overrides: Mapping[str, Any] | None = None,
@@ -438,7 +438,7 @@ class Simulation:
 
 
 def run(
-    config: Any = "demo",
+    config: Any = "world",
     *,
     seed: int = 0,
     until: int | str | None = None,

@@ -226,7 +226,7 @@ def test_mistakes_have_names(name: str, tmp_path: Path, make_day: Any) -> None:
         model.fit([ms.Tape(day.orders, day.trades, {})])
     with pytest.raises(DataError, match="tick_size must be that of the others, 0.01, was 0.5"):
         model.fit([day, make_day(np.full(50, 100), tick_size=0.5)])
-    with pytest.raises(ConfigError, match="unexpected keyword"):
+    with pytest.raises(ConfigError, match="unknown key .bins."):
         generators.create(name, bins=3)
     model.fit([day]).save(tmp_path)
     with pytest.raises(ModelError, match="at least 1 events"):

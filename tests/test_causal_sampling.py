@@ -55,19 +55,18 @@ class Drawn:
     @classmethod
     def of(cls, generator: TokenFlow, orders: Any) -> "Drawn":
         v, flow = generator.fitted, FLOW[: HERE + 1].copy()
-        symbols, levels = np.empty((len(orders), 4), np.int64), np.empty(len(orders), np.int64)
         profiles = {}
         for side in (1, -1):
             flow["side"][HERE] = side
             profiles[side] = targets(encode(flow, v), np.array([HERE]), v)[0][0]
-        known: dict[Any, int] = {}
-        for row, (kind, side, price, size, delay) in enumerate(orders.tolist()):
-            key = (kind, side, price)
-            flow["kind"][HERE], flow["side"][HERE], flow["price_ticks"][HERE] = key
-            flow["size_lots"][HERE] = size
-            flow["time_ns"][HERE] = flow["time_ns"][HERE - 1] + delay
-            symbols[row] = encode(flow[HERE - 1 :], v).symbols[1]
-            levels[row] = known.setdefault(key, naive_level(flow, HERE, v))
+        pairs = np.tile(flow[HERE - 1 :], (len(orders), 1))  # each order after what was before
+        for column, name in enumerate(("kind", "side", "price_ticks", "size_lots")):
+            pairs[name][:, 1] = orders[:, column]
+        gaps = np.column_stack([np.ones(len(orders), np.int64), orders[:, 4]])
+        pairs["time_ns"] = gaps.cumsum().reshape(gaps.shape)
+        symbols = encode(pairs.ravel(), v).symbols[1::2]
+        _, first, which = np.unique(orders[:, :3], axis=0, return_index=True, return_inverse=True)
+        levels = np.array([naive_level(pairs[row], 1, v) for row in first])[which]
         return cls(symbols, levels, profiles)
 
 
