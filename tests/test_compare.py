@@ -85,7 +85,7 @@ def test_rows_have_their_figures(whole: dict[str, Any], models: Path) -> None:
     assert (models / "poisson" / "model.json").exists()  # was missing
     for name, row in whole["rows"].items():
         assert "failure" not in row
-        lob = row["measures"]["lob"]["mean of 21 unconditional scores, L1"]
+        lob = row["measures"]["lob"]["mean of unconditional scores, L1"]
         assert 0 < lob["floor"] < 1 and lob["over_floor"] == lob["distance"] / lob["floor"]
         assert len(row["worst"]) == 3 and row["impact"]["seeds"] == (1 if name == "replay" else 2)
         assert len(row["facts"]) == (0 if name == "replay" else 2)
@@ -141,15 +141,20 @@ def test_interrupted_work_goes_on(
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
 
 
-def test_a_row_out_of_time_is_cut_and_gets_a_floor_of_its_length(
-    day: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def stopping_after(seconds: int) -> Any:
+    """A row's simulation that runs out of time."""
     advance = simulate._advance
 
     def stop_early(batch: Any, plan: Plan, until_ns: int, *more: Any) -> int:
-        return advance(batch, plan, plan.test.start_ns + 70 * 10**9, *more)
+        return advance(batch, plan, plan.test.start_ns + seconds * 10**9, *more)
 
-    monkeypatch.setattr(simulate, "_advance", stop_early)
+    return stop_early
+
+
+def test_a_row_out_of_time_is_cut_and_gets_a_floor_of_its_length(
+    day: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulate, "_advance", stopping_after(70))
     comparison = Comparison(plan_of(day, seeds=1), check_rows(["poisson"]), tmp_path, models)
     comparison.run()
     row = content_of(comparison)["rows"]["poisson"]
@@ -157,6 +162,20 @@ def test_a_row_out_of_time_is_cut_and_gets_a_floor_of_its_length(
     floors = row["measures"]["lob"]["spread, L1"]["floors"]
     assert len(floors) == MOST_FLOORS
     assert comparison.load("replay-1min", 0, "lob") is not None
+
+
+def test_a_row_that_is_too_short_still_has_its_speed(
+    day: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulate, "_advance", stopping_after(12))
+    plan = plan_of(day, seeds=1)
+    comparison = Comparison(plan, check_rows(["poisson"]), tmp_path, models)
+    comparison.run()
+    content = content_of(comparison)
+    row = content["rows"]["poisson"]
+    assert row["minutes"] == 0.2 and row["cut_short"] and row["measures"] == {}
+    titles = {grid.title: [line[0] for line in grid.rows] for grid in grids(content)}
+    assert titles["Speed"] == ["poisson"] and "poisson" not in titles["LOB-Bench"]
 
 
 def test_command(day: Path, models: Path, tmp_path: Path, capsys: Any) -> None:

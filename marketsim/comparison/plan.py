@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: Lengths to which a window that ran out of time is cut, so that few floors are needed [min].
 LADDER_MINUTES = (0.5, 1, 2, 3, 5, 8, 10, 15, 20, 30, 45, 60, 90, 120)
+#: The shortest window that is compared.
+SHORTEST_NS = round(LADDER_MINUTES[0] * NS_PER_MINUTE)
 #: Recorded windows of one length that make a floor, where there is room for more.
 MOST_FLOORS = 9
 METRICS = ("lob", "stylized", "predictive", "coverage")

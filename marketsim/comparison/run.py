@@ -5,11 +5,11 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from marketsim.comparison import likelihood, response, simulate
 from marketsim.comparison.models import load_for, needed, train_missing
-from marketsim.comparison.plan import Plan, Span, replay_spans
+from marketsim.comparison.plan import SHORTEST_NS, Plan, Span, replay_spans
 from marketsim.comparison.rows import REPLAY, ROWS, Row
 from marketsim.errors import DataError, MarketSimError
 from marketsim.run_store import RunStore, fingerprint
@@ -22,6 +22,13 @@ WEIGHTS = {
     "train": 600.0, "simulate": 200.0, "impact": 120.0, "nats": 20.0,
     "lob": 6.0, "stylized": 2.0, "predictive": 40.0, "coverage": 1.0,
 }  # fmt: skip
+
+
+class FloorWindows(NamedTuple):
+    """Name under which recorded windows of one length are kept, and their numbers."""
+
+    name: str
+    numbers: range
 
 
 class Comparison:
@@ -83,6 +90,10 @@ class Comparison:
         for length_ns in sorted(set(self.lengths.values()) - {self.plan.test.length_ns}):
             self._floor(length_ns)
 
+    def windows_of(self, length_ns: int) -> "FloorWindows":
+        """Recorded windows of a length, as they are kept."""
+        return FloorWindows(floor_name(length_ns, self.plan), range(len(self._spans(length_ns))))
+
     def seeds_of(self, name: str) -> range:
         """Seeds of a row, or numbers of recorded windows."""
         if name != REPLAY:
@@ -115,6 +126,8 @@ class Comparison:
         self._simulate(name, row, generator, token)
         ends = [self.load(name, seed, "simulate")["end_ns"] for seed in self.seeds_of(name)]
         length_ns = self.plan.rounded(min(ends) - self.plan.test.start_ns)
+        if length_ns < SHORTEST_NS:  # nothing can be said of so little but how long it took
+            return
         self.lengths[name] = length_ns
         for seed in self.seeds_of(name):
             window = Span(self.plan.test.start_ns, self.plan.test.start_ns + length_ns)
@@ -202,8 +215,11 @@ class Comparison:
 
     def _floor(self, length_ns: int) -> None:
         """Other recorded windows of a length, measured like generated ones."""
+        name = floor_name(length_ns, self.plan)
         for number, span in enumerate(self._spans(length_ns)):
-            self._measure(floor_name(length_ns, self.plan), number, span.of(self.real), length_ns)
+            window = span.of(self.real)
+            if len(window):
+                self._measure(name, number, window, length_ns)
 
     def _spans(self, length_ns: int) -> list[Span]:
         first_ns = int(self.real.orders["time_ns"][0])

@@ -109,9 +109,9 @@ def _advance(batch: Batch, plan: Plan, until_ns: int, timer: _Timer, share: Shar
     timer.start(now_ns)
     while now_ns < until_ns:
         before = time.perf_counter()
-        if before - started > plan.max_row_s:
-            break
         first = now_ns == plan.test.start_ns
+        if not first and before - started > plan.max_row_s:
+            break
         now_ns = min(now_ns + slice_ns, until_ns)
         batch.step(now_ns)
         spent_s = time.perf_counter() - before

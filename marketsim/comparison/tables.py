@@ -1,5 +1,6 @@
 """Figures of a comparison by row: means over seeds, each beside its floor; and as tables."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,10 +9,10 @@ import numpy as np
 from marketsim.comparison import response
 from marketsim.comparison.plan import Plan
 from marketsim.comparison.rows import REPLAY, ROWS
-from marketsim.comparison.run import Comparison, floor_name
+from marketsim.comparison.run import Comparison
 
-AGGREGATES = {"l1": "mean of 21 unconditional scores, L1",
-              "wasserstein": "mean of 21 unconditional scores, W1"}  # fmt: skip
+AGGREGATES = {"l1": "mean of unconditional scores, L1",
+              "wasserstein": "mean of unconditional scores, W1"}  # fmt: skip
 WORST = 3
 
 
@@ -32,20 +33,24 @@ def _row(comparison: Comparison, name: str) -> dict[str, Any]:
     if name in comparison.failures:
         return {"about": ROWS[name].about, "failure": comparison.failures[name]}
     plan, seeds = comparison.plan, comparison.seeds_of(name)
-    length_ns = comparison.lengths[name]
-    floor = floor_name(length_ns, plan)
-    windows = range(len(comparison._spans(length_ns)))
-    parts = {m: [comparison.load(name, seed, m) for seed in seeds] for m in plan.metrics}
-    floors = {m: [comparison.load(floor, number, m) for number in windows] for m in plan.metrics}
+    kept = [comparison.load(name, seed, "simulate") for seed in seeds]
+    made_ns = [one["end_ns"] - plan.test.start_ns for one in kept if one is not None]
+    length_ns = comparison.lengths.get(name, min(made_ns, default=plan.test.length_ns))
+    measures = {}
+    if name in comparison.lengths:
+        windows = comparison.windows_of(length_ns)
+        for m in plan.metrics:
+            parts = [comparison.load(name, seed, m) for seed in seeds]
+            floors = [comparison.load(windows.name, number, m) for number in windows.numbers]
+            known = [[part for part in column if part] for column in (parts, floors)]
+            measures[m] = _measures(*known)
     row: dict[str, Any] = {
         "about": ROWS[name].about,
-        "minutes": length_ns / 60e9,
+        "minutes": round(length_ns / 60e9, 3),
         "cut_short": length_ns < plan.test.length_ns,
         "seeds": len(seeds),
-        "measures": {m: _measures(parts[m], floors[m]) for m in plan.metrics},
-        "facts": [
-            kept["facts"] for seed in seeds if (kept := comparison.load(name, seed, "simulate"))
-        ],
+        "measures": measures,
+        "facts": [one["facts"] for one in kept if one is not None],
         "nats": comparison.load(name, "all", "nats"),
         "impact": _impact(comparison, name, plan),
     }  # fmt: skip
@@ -56,14 +61,18 @@ def _row(comparison: Comparison, name: str) -> dict[str, Any]:
 def _measures(parts: Sequence[Any], floors: Sequence[Any]) -> dict[str, dict[str, Any]]:
     """By measure: values of seeds and of recorded windows, and the ratio of mean to median."""
     found = {}
-    for place, first in enumerate(parts[0]["rows"]):
-        column = [part["rows"][place] for part in parts]
-        theirs = [floor["rows"][place] for floor in floors]
+    generated, recorded = (
+        [{_label(row["measure"]): row for row in part["rows"]} for part in column]
+        for column in (parts, floors)
+    )
+    for label, first in generated[0].items():
+        column = [rows[label] for rows in generated if label in rows]
+        theirs = [rows[label] for rows in recorded if label in rows]
         distance = _known(row["distance"] for row in column)
         floor = _known(row["distance"] for row in theirs)
         mean = float(np.mean(distance)) if distance else None
         middle = float(np.median(floor)) if floor else None
-        found[first["measure"]] = {
+        found[label] = {
             "generated": _mean(row["generated"] for row in column),
             "real": _mean(row["real"] for row in column),
             "ratio": _mean(row["ratio"] for row in column),
@@ -75,6 +84,11 @@ def _measures(parts: Sequence[Any], floors: Sequence[Any]) -> dict[str, dict[str
             "note": first["note"],
         }
     return found
+
+
+def _label(measure: str) -> str:
+    """A measure's name whatever the number of scores that were defined."""
+    return re.sub(r" of \d+ ", " of ", measure)
 
 
 def _known(values: Iterable[float | None]) -> list[float]:
@@ -126,25 +140,35 @@ def grids(content: Mapping[str, Any]) -> list[Any]:
     from marketsim.report_tables import Grid
 
     made = {name: row for name, row in content["rows"].items() if "failure" not in row}
-    tables: list[tuple[str, Sequence[tuple[str, Callable[[Any], str]]], str]] = [
-        ("LOB-Bench", _LOB, _LOB_NOTE),
-        ("Forecasts, stylized facts, coverage", _OTHER, _OTHER_NOTE),
-        ("Speed", _SPEED, _SPEED_NOTE),
-        ("Stability", _STABILITY, _STABILITY_NOTE),
-        ("Responsiveness to a buyer of 10 % of the volume", _RESPONSE, _RESPONSE_NOTE),
+    measured = {name: row for name, row in made.items() if row["measures"]}
+    failed = {n: row["failure"] for n, row in content["rows"].items() if "failure" in row}
+    found = [
+        _grid("LOB-Bench", measured, _LOB, _LOB_NOTE),
+        _worst_grid(measured),
+        _grid("Forecasts, stylized facts, coverage", measured, _OTHER, _OTHER_NOTE),
+        _nats_grid(made),
+        _grid("Speed", made, _SPEED, _SPEED_NOTE),
+        _grid("Stability", made, _STABILITY, _STABILITY_NOTE),
+        _grid("Responsiveness to a buyer of 10 % of the volume", made, _RESPONSE, _RESPONSE_NOTE),
     ]
-    found = []
-    for title, columns, note in tables:
-        headings = ("row", *(heading for heading, _ in columns))
-        lines = [(name, *(read(row) for _, read in columns)) for name, row in made.items()]
-        lines = [line for line in lines if any(cell not in ("", _DASH) for cell in line[1:])]
-        if lines:
-            found.append(Grid(title, headings, tuple(lines), note))
-    found[2:2] = [_worst_grid(made), _nats_grid(made)]
-    failed = [(n, row["failure"]) for n, row in content["rows"].items() if "failure" in row]
     if failed:
-        found.append(Grid("Rows that could not be made", ("row", "why"), tuple(failed)))
+        found.append(Grid("Rows that could not be made", ("row", "why"), tuple(failed.items())))
     return [grid for grid in found if grid is not None]
+
+
+#: A heading, and what of a row stands under it.
+Columns = Sequence[tuple[str, Callable[[Any], str]]]
+
+
+def _grid(title: str, rows: Mapping[str, Any], columns: Columns, note: str) -> Any:
+    """A table of the rows that have something to show; None if none has."""
+    from marketsim.report_tables import Grid
+
+    lines = [(name, *(read(row) for _, read in columns)) for name, row in rows.items()]
+    lines = [line for line in lines if any(cell != _DASH for cell in line[1:])]
+    if not lines:
+        return None
+    return Grid(title, ("row", *(heading for heading, _ in columns)), tuple(lines), note)
 
 
 _DASH = "\N{EN DASH}"
@@ -176,7 +200,7 @@ def median_stylized(row: Mapping[str, Any]) -> float | None:
     return float(np.median(ratios)) if ratios else None
 
 
-_LOB: tuple[tuple[str, Callable[[Any], str]], ...] = (
+_LOB: Columns = (
     ("min", lambda row: f"{row['minutes']:g}"),
     ("n", lambda row: f"{row['seeds']}"),
     ("L1", _cell("lob", AGGREGATES["l1"], "distance")),
@@ -188,11 +212,12 @@ _LOB: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("AUC", _cell("lob", "discriminator", "distance", 2)),
 )
 _LOB_NOTE = (
-    "min: length of the window; n: markets, or recorded windows; L1, W1: mean over 21 scores and"
-    " over markets; floor: median (least to largest) of the same distance between other recorded"
-    " windows of this length and the same test window; ratio: over the floor, 1 is as good as real;"
-    " AUC: of the discriminator, 1/2 when tapes cannot be told apart. Features are in ticks and"
-    " lots: a market of agents has its own, so it is compared as in the papers, not as this stock."
+    "min: length of the window; n: markets, or recorded windows; L1, W1: mean over those of 21"
+    " scores that are defined, and over markets; floor: median (least to largest) of the same"
+    " distance between other recorded windows of this length and the same test window; ratio: over"
+    " the floor, 1 is as good as real; AUC: of the discriminator, 1/2 when tapes cannot be told"
+    " apart. Features are in ticks and lots: a market of agents has its own, so it is compared as"
+    " in the papers, not as this stock."
 )
 
 
@@ -203,7 +228,7 @@ def _floor(found: Mapping[str, Any]) -> str:
     return f"{number(found['floor'])} ({low}-{high})"
 
 
-_OTHER: tuple[tuple[str, Callable[[Any], str]], ...] = (
+_OTHER: Columns = (
     ("of real", _cell("predictive", "error of the mid-price change", "ratio", 3)),
     ("of no change", _cell("predictive", "error over that", "generated", 3)),
     ("level", _cell("predictive", "error of the mid-price level", "generated", 3)),
@@ -257,7 +282,7 @@ def _rate(name: str) -> Callable[[Any], str]:
     return read
 
 
-_SPEED: tuple[tuple[str, Callable[[Any], str]], ...] = (
+_SPEED: Columns = (
     ("markets", lambda row: f"{row['facts'][0]['timed_markets']}" if row["facts"] else _DASH),
     ("ms an order", _over("timed_wall_s", "timed_orders", 1e3)),
     ("in the model", _over("timed_model_s", "timed_orders", 1e3)),
@@ -279,7 +304,7 @@ def _facts(name: str, how: Callable[[list[float]], float], digits: int = 2) -> C
     return read
 
 
-_STABILITY: tuple[tuple[str, Callable[[Any], str]], ...] = (
+_STABILITY: Columns = (
     ("orders", _facts("orders", lambda v: float(np.mean(v)), 0)),
     ("spread [ticks]", _facts("spread_ticks", lambda v: float(np.mean(v)), 1)),
     ("real", _facts("real_spread_ticks", lambda v: float(np.mean(v)), 1)),
@@ -315,7 +340,7 @@ def _mean_cell(name: str, digits: int = 2) -> Callable[[Any], str]:
     return read
 
 
-_RESPONSE: tuple[tuple[str, Callable[[Any], str]], ...] = (
+_RESPONSE: Columns = (
     ("buying [bps]", _impact_cell("while_trading_bps")),
     ("at end [bps]", _impact_cell("at_end_bps")),
     ("lasting [bps]", _impact_cell("permanent_bps")),
