@@ -23,7 +23,7 @@ from marketsim.generators.inference import (
     state_floats,
     trunk_parts,
 )
-from marketsim.generators.orders import RECENT, Vocabulary, mirror
+from marketsim.generators.orders import CANCEL, MARKET, RECENT, Vocabulary, mirror
 from marketsim.generators.size import Size
 from marketsim.generators.token_sampling import DRAWS, POSSIBLE, head_parts, write_orders
 from marketsim.generators.weights import Shapes, check_weights, token_shapes
@@ -191,14 +191,14 @@ class TokenFlow(OrderFlowGenerator):
             device_heads.write_orders(
                 self._placed, states, ints, books, own_lots, uniforms, v, self.temperature, out
             )
-            return orders_of(out)
+            return orders_of(out, books)
         flat, _, at = self._arrays
         write_orders(
             flat, at, self.shape, self._addresses(states), ints, books, own_lots,
             uniforms, v.unit_ticks, v.depth_edges, v.size_edges, v.size_values, v.offset_values,
             self.temperature, out,
         )  # fmt: skip
-        return orders_of(out)
+        return orders_of(out, books)
 
     @staticmethod
     def _addresses(states: Sequence[CausalState]) -> NDArray[np.int64]:
@@ -379,6 +379,22 @@ class TokenFlow(OrderFlowGenerator):
         self.set_weights(weights)
 
 
-def orders_of(out: NDArray[np.int64]) -> list[Order | None]:
-    """Orders that compiled code has written, None for those that cannot be."""
-    return [Order._make([*row[1:], 0, False]) if row[POSSIBLE] else None for row in out.tolist()]
+def orders_of(out: NDArray[np.int64], books: NDArray[np.int64]) -> list[Order | None]:
+    """Orders that compiled code has written, None for those that cannot be.
+
+    Nor can one be that leaves a side of its book, int64[rows, 10, 4], without any order: no event
+    that a model learned from does.
+    """
+    return [
+        Order._make([*row[1:], 0, False]) if row[POSSIBLE] and not _empties(book, *row) else None
+        for row, book in zip(out.tolist(), books, strict=True)
+    ]
+
+
+def _empties(
+    book: NDArray[np.int64], _: int, kind: int, side: int, price_ticks: int, lots: int, delay: int
+) -> bool:
+    if kind == MARKET:
+        return bool(lots >= book[:, 3 if side > 0 else 1].sum())
+    own = 1 if side > 0 else 3
+    return bool(kind == CANCEL and book[1, own] == 0 and lots >= book[0, own])

@@ -87,12 +87,12 @@ class DiffusionFlow(TokenFlow):
                 self._placed, states, books, own_lots, uniforms, normals, self.steps, self.eta, v,
                 self.table, self.temperature, out,
             )  # fmt: skip
-            return orders_of(out)
+            return orders_of(out, books)
         denoise_orders(
             flat, at, self.shape, self._addresses(states), books, own_lots, uniforms, normals,
             times, alpha_bar, self.eta, v.unit_ticks, self.table, self.temperature, out,
         )  # fmt: skip
-        return orders_of(out)
+        return orders_of(out, books)
 
     def _schedule(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Steps that are taken, falling, and the share of signal by step."""
