@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from marketsim import errors as errors
+    from marketsim import generators as generators
     from marketsim.agent import Agent as Agent
     from marketsim.batch import Batch as Batch
     from marketsim.batch import run_batch as run_batch
@@ -42,6 +43,7 @@ _HOMES = {
     "ab": "marketsim.experiment",
     "errors": "marketsim.errors",
     "evaluate": "marketsim.evaluation",
+    "generators": "marketsim.generators",
     "load_config": "marketsim.configs",
     "read_lobster": "marketsim.data.lobster",
     "replay": "marketsim.simulation",
@@ -63,6 +65,7 @@ __all__ = [
     "ab",
     "errors",
     "evaluate",
+    "generators",
     "load_config",
     "read_lobster",
     "replay",
