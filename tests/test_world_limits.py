@@ -1,5 +1,6 @@
 """World agents: orders that cannot be, empty books, bad input."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -118,10 +119,48 @@ def test_orders_that_the_exchange_refuses_let_time_pass(day: Tape) -> None:
     assert quiet.sum() == 0 and (rows["time_ns"] > OPEN + 5 * MINUTE).any()
 
 
-def test_a_model_that_lets_no_time_pass_is_an_error(day: Tape) -> None:
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        None,
+        3,
+        (LIMIT, 1, 100, 5, SECOND),
+        Order(LIMIT, 1, 100, 5, None),  # type: ignore[arg-type]
+        Order(LIMIT, 1, None, 5, SECOND),  # type: ignore[arg-type]
+        Order(LIMIT, 1, 100, "5", SECOND),  # type: ignore[arg-type]
+        Order(LIMIT, 1, 100, 5, SECOND, None),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_order_is_an_error_of_the_model(day: Tape, garbage: Any) -> None:
+    with pytest.raises(ModelError, match=r"agents\.world: model 'dummy' must write Orders"):
+        scripted(day, [garbage])
+
+
+def test_numbers_of_any_kind_make_an_order(day: Tape) -> None:
+    order = Order(LIMIT, 1, np.int64(100), np.float64(5.0), np.float32(1e9), np.int64(2))  # type: ignore[arg-type]
+    simulation, rows = scripted(day, [order, Order(MARKET, 1, None, 5, SECOND)])  # type: ignore[arg-type]
+    told = said(simulation)
+    assert rows["price_ticks"][0] == 100 and rows["size_lots"][0] == 5
+    assert rows["kind"][1] == OrderKind.MARKET
+    json.dumps(told)
+    assert told["rejects"] == 2
+
+
+@pytest.mark.parametrize("answer", [None, 3, ()])
+def test_what_is_no_list_of_orders_is_an_error_of_the_model(day: Tape, answer: Any) -> None:
+    class Mute(DummyFlow):
+        def next_orders(self, states: Any, views: Any, rngs: Any) -> Any:
+            return answer
+
+    with pytest.raises(ModelError, match="next_orders must give 1 orders"):
+        simulate(day, generator=Mute()).run()
+
+
+@pytest.mark.parametrize("delay_ns", [0, 1])
+def test_a_model_that_lets_no_time_pass_is_an_error(day: Tape, delay_ns: int) -> None:
     class Hasty(Script):
         def _one(self, state: Any, view: View, rng: np.random.Generator) -> Order:
-            return Order(LIMIT, 1, 1, 1, 0)
+            return Order(LIMIT, 1, 1, 1, delay_ns)
 
     with pytest.raises(ModelError, match="it lets no time pass"):
         simulate(day, generator=Hasty()).run()
