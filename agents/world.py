@@ -72,6 +72,7 @@ class WorldAgent(Thinker):
     """
 
     wake = ReplayAgent.wake  # until the warm-up is over
+    plays_data = True
 
     def __init__(
         self,
