@@ -45,6 +45,7 @@ class ReplayAgent(CompiledAgent):
 
     wake = _wake
     headroom = 8
+    plays_data = True
     wants_answers = hears_fills = False  # recorded flow does not react
 
     def __init__(self, tape: Tape) -> None:

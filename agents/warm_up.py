@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from marketsim.clock import NS_PER_SECOND, format_time
+from marketsim.clock import NS_PER_MINUTE, NS_PER_SECOND, format_time
 from marketsim.errors import DataError
 from marketsim.flow import LEVELS
 from marketsim.order_events import order_events
@@ -20,15 +20,16 @@ def warm_up_rows(tape: Tape, span_ns: int, generator: Any) -> tuple[int, int, in
     Raises
     ------
     DataError
-        If the span is longer than the tape or has too few events, or the tape's tick is another
-        than the generator's.
+        If the span is longer than the tape, but for a quiet minute before its close, or has too few
+        events, or the tape's tick is another than the generator's.
     """
     times = tape.orders["time_ns"]
     if not len(times):
         raise DataError("data: the tape of the warm-up has no rows of orders")
     begin_ns = int(times[0]) + span_ns
     span = f"{span_ns / NS_PER_SECOND:g} s"
-    if begin_ns > max(int(times[-1]), int(tape.meta["close_ns"])):
+    last_ns = int(times[-1])  # a quiet end counts up to the close, or for a minute
+    if begin_ns > max(last_ns, min(int(tape.meta["close_ns"]), last_ns + NS_PER_MINUTE)):
         raise DataError(
             f"warm_up must not be longer than the tape, which ends at"
             f" {format_time(int(times[-1]))}, was {span} from {format_time(int(times[0]))}"

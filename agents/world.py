@@ -23,11 +23,11 @@ from marketsim.thinking import Thinker
 _EVENTS_A_READ = 16
 _LEAST_ROWS = 1024
 _KINDS = tuple(int(event) for event in Event)
-_LIMIT = int(Event.LIMIT)
+_LIMIT, _MARKET = int(Event.LIMIT), int(Event.MARKET)
 #: As the book takes them: prices in ticks within these, sizes in lots up to that.
 _MAX_PRICE, _MAX_SIZE = 1 << 55, 1 << 40
-#: So many decisions at one instant: the model lets no time pass.
-_MOST_AT_ONCE = 10_000
+#: More decisions than so many within a millisecond: the model lets no time pass.
+_MOST_AT_ONCE, _AT_ONCE_NS = 10_000, 1_000_000
 _NUMBERS = (
     "_sent", "_rows_seen", "_after_ns", "_least_ns", "_at_once", "_last_ns",
 )  # fmt: skip
@@ -72,6 +72,7 @@ class WorldAgent(Thinker):
     """
 
     wake = ReplayAgent.wake  # until the warm-up is over
+    plays_data = True
 
     def __init__(
         self,
@@ -162,12 +163,13 @@ class WorldAgent(Thinker):
             self.counts["redrawn"] += 1
             self._draft = None
         self._tries = 0
-        self._at_once = self._at_once + 1 if now_ns == self._last_ns else 0
-        self._last_ns = now_ns
+        self._at_once += 1
+        if now_ns - self._last_ns >= _AT_ONCE_NS:
+            self._at_once, self._last_ns = 0, now_ns
         if self._at_once > _MOST_AT_ONCE:
             raise ModelError(
                 f"agents.{market.name}: model {self.generator.name!r} wrote {_MOST_AT_ONCE} orders"
-                f" at {format_time(now_ns)}: it lets no time pass"
+                f" within a millisecond, until {format_time(now_ns)}: it lets no time pass"
             )
         return View(flow, self._book.copy(), self._own.copy(), now_ns)
 
@@ -214,22 +216,18 @@ class WorldAgent(Thinker):
 
     def take(self, market: Handle, view: View, order: Order) -> View | None:
         """Send a draft on its way, or ask again."""
-        kind, side, price, size, delay_ns, rejected, fallback = order
+        try:
+            fields, delay_ns, rejected, fallback = _whole(order)
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"agents.{market.name}: model {self.generator.name!r} must write Orders of numbers,"
+                f" wrote {order!r}: {error}"
+            ) from error
         self.counts["rejects"] += rejected
         self.counts["fallbacks"] += fallback
-        possible = 0 <= delay_ns <= NS_PER_DAY
-        delay_ns = int(delay_ns) if possible else NS_PER_SECOND
         due_ns = max(self._after_ns + max(delay_ns, self._least_ns), view.now_ns)
-        if (
-            possible
-            and kind in _KINDS
-            and side in (1, -1)
-            and 0 < size <= _MAX_SIZE
-            and -_MAX_PRICE <= price <= _MAX_PRICE
-        ):
-            draft = _Draft(int(kind), int(side), int(price), int(size), due_ns)
-            if self._send(market, draft):
-                return None
+        if fields is not None and self._send(market, _Draft(*fields, due_ns)):
+            return None
         self._tries += 1
         self.counts["rejects"] += 1
         if self._tries <= self.max_rejects:
@@ -340,6 +338,29 @@ class WorldAgent(Thinker):
         self.orders, self.counts = list(state["orders"]), dict(state["counts"])
         vars(self).update(zip(_NUMBERS, state["numbers"], strict=True))
         self.model_s = state["model_s"]
+
+
+def _whole(order: Order) -> tuple[tuple[int, int, int, int] | None, int, int, int]:
+    """Kind, side, price and size of an order, None if it cannot be; delay, rejected, fallback.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no order, or a field that counts is no number.
+    """
+    kind, side, price, size, delay_ns, rejected, fallback = order
+    price = 0 if kind == _MARKET else price
+    waits = 0 <= delay_ns <= NS_PER_DAY
+    if (
+        waits
+        and kind in _KINDS
+        and side in (1, -1)
+        and 0 < size <= _MAX_SIZE
+        and -_MAX_PRICE <= price <= _MAX_PRICE
+    ):
+        fields = (int(kind), int(side), int(price), int(size))
+        return fields, int(delay_ns), int(rejected), int(fallback)
+    return None, int(delay_ns) if waits else NS_PER_SECOND, int(rejected), int(fallback)
 
 
 def _generator(model: Any, device: str) -> tuple[Any, str]:

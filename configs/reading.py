@@ -139,6 +139,8 @@ def _delay(field: str, value: Any) -> int:
     return checks.integer(field, value, 0, MAX_DELAY_NS)
 
 
+#: How late an agent hears and acts.
+_DELAYS = ("latency", "latency_ns", "computation_delay_ns")
 _COMMON_KEYS = (
     "type", "symbol", "latency", "latency_ns", "site", "computation_delay_ns", "count",
     "inventory_lots",
@@ -157,6 +159,13 @@ def _read_agent(
     cls = resolve_agent(checks.text(f"{where}.type", keys["type"]), f"{where}.type")
     parameters = {key: value for key, value in keys.items() if key not in _COMMON_KEYS}
     check_parameters(cls, parameters, where, _COMMON_KEYS)
+    plays_data = getattr(cls, "plays_data", False)
+    for key in _DELAYS if plays_data else ():
+        if keys.get(key):
+            raise ConfigError(
+                f"{where}: {key} must be left out of an agent that plays data: it acts at once;"
+                f" was {keys[key]!r}"
+            )
     symbol = keys.get("symbol")
     if symbol is not None:
         names = [entry.name for entry in symbols]
@@ -171,7 +180,8 @@ def _read_agent(
         latency=_read_latency(where, keys),
         site=None if keys.get("site") is None else checks.text(f"{where}.site", keys["site"]),
         computation_delay_ns=_delay(
-            f"{where}.computation_delay_ns", keys.get("computation_delay_ns", delay_ns)
+            f"{where}.computation_delay_ns",
+            keys.get("computation_delay_ns", 0 if plays_data else delay_ns),
         ),
         count=checks.integer(f"{where}.count", keys.get("count", 1), 1),
         inventory_lots=checks.integer(

@@ -19,7 +19,7 @@ from marketsim.configs.rules import (
     TickStepConfig,
 )
 from marketsim.configs.tagged import tagged_to_dict
-from marketsim.errors import ConfigError
+from marketsim.errors import MarketSimError
 from marketsim.latency import MODELS, ConstantLatency
 from marketsim.oracle import ORACLES
 
@@ -122,16 +122,16 @@ class AgentConfig:
 
         Raises
         ------
-        ConfigError
-            When the class refuses a parameter's value.
+        MarketSimError
+            When the class refuses a parameter's value, or what it reads.
         """
         cls = resolve_agent(self.type, f"agents.{self.name}.type")
         taken = check_parameters(cls, self.parameters, f"agents.{self.name}")
         offered = {key: value for key, value in provided.items() if key in taken}
         try:
             agent: Agent = cls(**copy.deepcopy(dict(self.parameters)), **offered)
-        except ConfigError as error:
-            raise ConfigError(f"agents.{self.name}: {error}") from error
+        except MarketSimError as error:
+            raise type(error)(f"agents.{self.name}: {error}") from error
         return agent
 
 

@@ -224,6 +224,8 @@ def load(model: "str | os.PathLike[str]", **parameters: Any) -> Any:
     ------
     ModelError
         If the folder is missing, or a file in it is missing, damaged or of another format.
+    ConfigError
+        For a parameter that the generator refuses.
     """
     folder = model_folder(model)
     head, arrays = _read(folder)
@@ -231,6 +233,8 @@ def load(model: "str | os.PathLike[str]", **parameters: Any) -> Any:
         generator = create(head["model"], **{**head["parameters"], **parameters})
         generator.restore(arrays, head)
     except (KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
+        if parameters and isinstance(error, ConfigError):
+            raise  # it is what was asked for that cannot be
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(f"{folder}: not a model, or damaged: {what}") from error
     return generator
@@ -245,8 +249,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             raise ModelError(f"{folder}: {name} is missing")
     try:
         head = json.loads((folder / "model.json").read_text())
-        found = head["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = head.get("format")
+    except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder / 'model.json'}: cannot be read: {error}") from error
     if found != FORMAT:
         raise ModelError(f"{folder / 'model.json'}: format must be {FORMAT!r}, was {found!r}")

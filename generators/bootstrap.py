@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketsim.checks import boolean, number
-from marketsim.errors import ConfigError, DataError
+from marketsim.errors import ConfigError, DataError, ModelError
 from marketsim.flow import Flow, Order, View
 from marketsim.generators.base import FitProgress, OrderFlowGenerator
 from marketsim.generators.flows import Quotes, array_of, need_context, training_flows
@@ -120,6 +120,8 @@ class BlockBootstrap(OrderFlowGenerator):
 
     def start(self, flow: Flow) -> Place:
         need_context(flow, self.context)
+        if self.tick_size is None:
+            raise ModelError(f"model {self.name}: has not been fitted yet: fit it, or load one")
         return Place(-1, int(flow["time_ns"][-1]), Quotes.at_end_of(flow))
 
     def next_orders(

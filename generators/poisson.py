@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from marketsim.checks import boolean, integer
 from marketsim.clock import NS_PER_SECOND
-from marketsim.errors import DataError
+from marketsim.errors import DataError, ModelError
 from marketsim.flow import LEVELS, Flow, Order, View
 from marketsim.generators.base import FitProgress, OrderFlowGenerator
 from marketsim.generators.flows import (
@@ -186,6 +186,8 @@ class PoissonFlow(OrderFlowGenerator):
 
     def start(self, flow: Flow) -> Quotes:
         need_context(flow, self.context)
+        if self.tick_size is None:
+            raise ModelError(f"model {self.name}: has not been fitted yet: fit it, or load one")
         return Quotes.at_end_of(flow)
 
     def next_orders(

@@ -47,7 +47,17 @@ def shared_model(model: "str | os.PathLike[str]", device: str = "cpu") -> tuple[
 
 @functools.lru_cache(maxsize=8)
 def _loaded(folder: str, digest: str, device: str) -> Any:
-    generator = load(folder)
+    return on_device(load(folder), device)
+
+
+def on_device(generator: Any, device: str) -> Any:
+    """A generator that computes on a device.
+
+    Raises
+    ------
+    ConfigError
+        If the generator, or torch on this machine, does not work on it.
+    """
     if device != "cpu":
         if not hasattr(generator, "to"):
             raise ConfigError(f"device must be 'cpu' for model {generator.name!r}, was {device!r}")

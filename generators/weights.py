@@ -70,7 +70,7 @@ def diffusion_shapes(size: Size, steps: int) -> Shapes:
 
 
 def check_weights(weights: Mapping[str, NDArray[Any]], shapes: Shapes) -> None:
-    """Whether weights are all there, of their shapes and finite.
+    """Whether weights are all there and no others, of their shapes and finite.
 
     Raises
     ------
@@ -82,3 +82,6 @@ def check_weights(weights: Mapping[str, NDArray[Any]], shapes: Shapes) -> None:
             raise ValueError(f"{name} must have shape {shape}, had {weights[name].shape}")
         if not np.isfinite(weights[name]).all():
             raise ValueError(f"{name} must be finite, was not")
+    others = sorted(set(weights) - set(shapes))
+    if others:
+        raise ValueError(f"{others[0]} is no weight of a model of this size")

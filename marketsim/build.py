@@ -1,5 +1,6 @@
 """From a configuration to a block of memory with its agents in it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -251,11 +252,17 @@ def _add_given(simulation: "Simulation", name: str, agent: Any) -> None:
         _add_python(simulation, number, agent, 0)
 
 
-def _check_replay(simulation: "Simulation", group: Group) -> None:
+def _check_replay(simulation: "Simulation", group: Group, tape: Tape) -> None:
     others = [other for other in simulation.groups if other.reveals is not None]
     if len(group.members) > 1 or group.symbol in [other.symbol for other in others]:
         raise ConfigError(
             f"agents.{group.name}: only one replay or world agent can play a symbol's data"
+        )
+    symbol, tick_size = simulation.symbol_configs[group.symbol], float(tape.meta["tick_size"])
+    if not math.isclose(symbol.tick_size, tick_size, rel_tol=1e-9):
+        raise ConfigError(
+            f"agents.{group.name}: tick_size of symbol {symbol.name!r} must be that of the data,"
+            f" {tick_size:g}, was {symbol.tick_size:g}"
         )
 
 
@@ -265,7 +272,7 @@ def _add_group(
     """What all agents of a group have: latency, what they hear, compiled code."""
     market, members, compiled = simulation._market, group.members, group.compiled
     if group.reveals is not None:
-        _check_replay(simulation, group)
+        _check_replay(simulation, group, built.tape)
     simulation.groups.append(group)
     try:
         latency.apply(market, members, site)

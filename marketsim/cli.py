@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG = "world"
 
 DESCRIPTION = (
-    "A limit-order-book market simulator. `marketsim run` alone simulates a day of the RMSC04"
-    " market with an execution agent in it. `marketsim --version` prints the version."
+    "A limit-order-book market simulator. `marketsim run` alone simulates a market whose order flow"
+    " a model writes, with an execution agent in it. `marketsim --version` prints the version."
 )
 
 Format = Literal["parquet", "lobster", "trades-lob"]

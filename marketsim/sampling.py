@@ -87,7 +87,7 @@ def sample_flow(
         If data or model cannot be read or do not fit each other.
     """
     from marketsim.generators import load
-    from marketsim.generators.shared import model_digest
+    from marketsim.generators.shared import model_digest, on_device
 
     if n is not None and until_ns is not None:
         raise ConfigError("n and until exclude each other, both were given")
@@ -107,9 +107,7 @@ def sample_flow(
             f"until must be after the warm-up, which ends at {format_time(begin_ns)[:8]}, was"
             f" {format_time(close_ns)[:8]}"
         )
-    generator = load(model, **(sampling or {}))
-    if device != "cpu":
-        generator.to(device)
+    generator = on_device(load(model, **(sampling or {})), device)
     config = {"session": {"open": start_ns, "close": close_ns}, "agents": {}}
     world = WorldAgent(generator, recorded, warm_up=span_ns)
     simulation = Simulation(config, seed, data=recorded, agents={"world": world})

@@ -72,10 +72,10 @@ def _ask(asked: list[Asked]) -> list[Asked]:
             [handle.rng for _, handle, _ in members],
         )
         each_s = (time.perf_counter() - started) / len(members)
-        if len(orders) != len(members):
+        given = len(orders) if hasattr(orders, "__len__") else repr(orders)
+        if given != len(members):
             raise ModelError(
-                f"model {generator.name}: next_orders must give {len(members)} orders,"
-                f" gave {len(orders)}"
+                f"model {generator.name}: next_orders must give {len(members)} orders, gave {given}"
             )
         for (agent, handle, view), order in zip(members, orders, strict=True):
             agent.model_s += each_s

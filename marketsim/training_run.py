@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marketsim.checks import integer
+from marketsim.cli_support import remove_if_empty
 from marketsim.clock import format_time
 from marketsim.data.pieces import Piece, hold_out
-from marketsim.errors import ConfigError, DataError, ModelError
+from marketsim.errors import ConfigError, DataError, MarketSimError, ModelError
 from marketsim.run_store import difference, write_text
 
 if TYPE_CHECKING:
@@ -96,7 +97,13 @@ def train_model(
         import torch
 
         torch.manual_seed(job.seed)  # the first weights are made before the training begins
-    generator.fit(learn, valid=valid, seed=job.seed, progress=progress, **options)
+    try:
+        generator.fit(learn, valid=valid, seed=job.seed, progress=progress, **options)
+    except MarketSimError:
+        if not (out / CHECKPOINT).exists():  # nothing to go on with
+            (out / REPORT).unlink(missing_ok=True)
+            remove_if_empty(out)
+        raise
     generator.save(out)
     report = {**identity, "result": dict(getattr(generator, "training", {}))}
     _draw(report["result"], out)

@@ -254,6 +254,9 @@ def test_plans_that_cannot_be(day: Path) -> None:
         plan_of(day, test=minutes(30, 40)).check(synthetic_tape(open="09:30", close="09:50"))
     with pytest.raises(ConfigError, match="minutes must be > 0 and <= 4"):
         minutes(15, 19).first(5)
+    for none in (float("nan"), float("inf"), 0.0):
+        with pytest.raises(ConfigError, match="minutes must be > 0 and <= 4"):
+            minutes(15, 19).first(none)
     with pytest.raises(ConfigError, match="seeds must be a whole number > 0, was 0"):
         plan_of(day, seeds=0)
     with pytest.raises(ConfigError, match=r"did you mean 'poisson'\?"):

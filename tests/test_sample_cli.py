@@ -89,6 +89,7 @@ def test_ctrl_c_keeps_what_there_is(
         (["--n", "0"], "n must be >= 1, was 0"),
         (["--until", "09:32"], "until must be after the warm-up, which ends at 09:33"),
         (["--set", "steps=4"], "unknown key 'steps'"),
+        (["--device", "cuda"], "device must be 'cpu' for model 'poisson', was 'cuda'"),
     ],
 )
 def test_what_is_refused(

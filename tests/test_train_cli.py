@@ -154,6 +154,8 @@ def test_force_replaces(whole: Path, day: Path, tmp_path: Path) -> None:
         (["trades", "--set", "architecture=token"], "did you mean 'tokens'?"),
         (["trades", "--set", "layer=4"], "unknown key 'layer' (did you mean 'layers'?)"),
         (["trades", "--steps", "0"], "steps must be >= 1, was 0"),
+        (["trades", "--set", "window=16", "--device", "gpu"], "device: 'gpu' cannot be used"),
+        (["trades", "--from", "09:34:55"], "needs 258 order events"),
         (["poisson", "--steps", "4"], "steps: model 'poisson' is no network"),
         (["poisson", "--valid", "synthetic"], "valid: model 'poisson' is no network"),
         (["poisson", "--set", "bin_tick=4"], "did you mean 'bin_ticks'?"),

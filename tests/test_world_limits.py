@@ -1,5 +1,6 @@
 """World agents: orders that cannot be, empty books, bad input."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from world_market import (
     MINUTE,
     OPEN,
     SECOND,
+    SESSION,
     Quotes,
     configured,
     own_rows,
@@ -24,6 +26,7 @@ from world_market import (
 )
 
 import marketsim as ms
+from marketsim import generators
 from marketsim.agent import Agent, Handle
 from marketsim.agents.pov import POVAgent
 from marketsim.agents.replay import ReplayAgent
@@ -118,10 +121,48 @@ def test_orders_that_the_exchange_refuses_let_time_pass(day: Tape) -> None:
     assert quiet.sum() == 0 and (rows["time_ns"] > OPEN + 5 * MINUTE).any()
 
 
-def test_a_model_that_lets_no_time_pass_is_an_error(day: Tape) -> None:
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        None,
+        3,
+        (LIMIT, 1, 100, 5, SECOND),
+        Order(LIMIT, 1, 100, 5, None),  # type: ignore[arg-type]
+        Order(LIMIT, 1, None, 5, SECOND),  # type: ignore[arg-type]
+        Order(LIMIT, 1, 100, "5", SECOND),  # type: ignore[arg-type]
+        Order(LIMIT, 1, 100, 5, SECOND, None),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_order_is_an_error_of_the_model(day: Tape, garbage: Any) -> None:
+    with pytest.raises(ModelError, match=r"agents\.world: model 'dummy' must write Orders"):
+        scripted(day, [garbage])
+
+
+def test_numbers_of_any_kind_make_an_order(day: Tape) -> None:
+    order = Order(LIMIT, 1, np.int64(100), np.float64(5.0), np.float32(1e9), np.int64(2))  # type: ignore[arg-type]
+    simulation, rows = scripted(day, [order, Order(MARKET, 1, None, 5, SECOND)])  # type: ignore[arg-type]
+    told = said(simulation)
+    assert rows["price_ticks"][0] == 100 and rows["size_lots"][0] == 5
+    assert rows["kind"][1] == OrderKind.MARKET
+    json.dumps(told)
+    assert told["rejects"] == 2
+
+
+@pytest.mark.parametrize("answer", [None, 3, ()])
+def test_what_is_no_list_of_orders_is_an_error_of_the_model(day: Tape, answer: Any) -> None:
+    class Mute(DummyFlow):
+        def next_orders(self, states: Any, views: Any, rngs: Any) -> Any:
+            return answer
+
+    with pytest.raises(ModelError, match="next_orders must give 1 orders"):
+        simulate(day, generator=Mute()).run()
+
+
+@pytest.mark.parametrize("delay_ns", [0, 1])
+def test_a_model_that_lets_no_time_pass_is_an_error(day: Tape, delay_ns: int) -> None:
     class Hasty(Script):
         def _one(self, state: Any, view: View, rng: np.random.Generator) -> Order:
-            return Order(LIMIT, 1, 1, 1, 0)
+            return Order(LIMIT, 1, 1, 1, delay_ns)
 
     with pytest.raises(ModelError, match="it lets no time pass"):
         simulate(day, generator=Hasty()).run()
@@ -147,6 +188,10 @@ def test_bad_parameters(day: Tape, saved: Path, tmp_path: Path) -> None:
 def test_bad_data(day: Tape) -> None:
     with pytest.raises(DataError, match="warm_up must not be longer than the tape"):
         WorldAgent(DummyFlow(), day, "15min")
+    with pytest.raises(
+        DataError, match=r"ends at 09:32:59\.\d+, was 240 s"
+    ):  # long before its close
+        WorldAgent(DummyFlow(), day.between("09:30", "09:33"), "4min")
     with pytest.raises(DataError, match="needs 5 events"):
         WorldAgent(DummyFlow(), day, "1ms")
     with pytest.raises(DataError, match="no rows"):
@@ -159,6 +204,33 @@ def test_bad_data(day: Tape) -> None:
         simulate(day, config={"session": {"open": "09:31", "close": "09:36"}})
     with pytest.raises(ConfigError, match="warm_up must end before the session's close"):
         simulate(day, config={"session": {"open": "09:30", "close": "09:32"}})
+
+
+def test_the_symbol_has_the_tick_of_the_data(day: Tape) -> None:
+    config = {"symbols": [{"name": "SYN", "tick_size": 0.05}]}
+    for other in (WorldAgent(DummyFlow(), day, "1min"), ReplayAgent(day)):
+        with pytest.raises(ConfigError, match=r"tick_size of symbol 'SYN' .* 0\.01, was 0\.05"):
+            Simulation({"session": SESSION, **config}, 0, agents={"other": other})
+
+
+@pytest.mark.parametrize("key", ["latency_ns", "computation_delay_ns"])
+def test_no_delay_is_taken_and_ignored(saved: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"agents\.world: {key} must be left out"):
+        ms.run(configured(saved, **{key: 5}))
+    config = {**configured(saved, **{key: 0}), "computation_delay_ns": 5}
+    assert ms.Simulation(config).config.agents[0].computation_delay_ns == 0
+
+
+def test_an_error_of_the_model_names_the_agent(saved: Path) -> None:
+    with pytest.raises(ModelError, match=r"agents\.world: .*nowhere: no such model folder"):
+        ms.run(configured(saved.parent / "nowhere"))
+
+
+@pytest.mark.parametrize("name", ["poisson", "bootstrap", "cgan", "trades"])
+def test_a_model_that_has_learned_nothing_is_named(day: Tape, name: str) -> None:
+    world = WorldAgent(generators.create(name), day, "3min")
+    with pytest.raises(ModelError, match="has not been (fitted|trained) yet"):
+        Simulation({"session": SESSION}, 0, agents={"world": world}).run()
 
 
 def test_one_world_agent_a_symbol(day: Tape) -> None:

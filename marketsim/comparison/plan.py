@@ -58,11 +58,10 @@ class Span:
         ConfigError
             If it has fewer.
         """
-        end_ns = self.start_ns + round(minutes * NS_PER_MINUTE)
-        if not self.start_ns < end_ns <= self.end_ns:
-            most = self.length_ns / NS_PER_MINUTE
+        most = self.length_ns / NS_PER_MINUTE
+        if not 0 < minutes <= most:  # nor is NaN
             raise ConfigError(f"minutes must be > 0 and <= {most:g}, was {minutes!r}")
-        return Span(self.start_ns, end_ns)
+        return Span(self.start_ns, self.start_ns + round(minutes * NS_PER_MINUTE))
 
     def __str__(self) -> str:
         return f"{format_time(self.start_ns)[:8]}-{format_time(self.end_ns)[:8]}"
