@@ -1,6 +1,7 @@
 """The world agent: the start of a recorded day, then a model that writes the order flow itself."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +62,8 @@ class WorldAgent(Thinker):
         CPU a market runs again only among the same markets: it is not, bit for bit, what it is on
         the CPU or in a batch of others.
     max_rejects : how often at one decision the model is asked again for an order that is possible.
+    sampling : how a model that is given by its folder draws, in place of how it was saved to: the
+        ``temperature`` of tokens, the ``steps`` of a diffusion …
 
     Raises
     ------
@@ -81,11 +84,14 @@ class WorldAgent(Thinker):
         warm_up: str | int = "15min",
         device: str = "cpu",
         max_rejects: int = 10,
+        sampling: Mapping[str, Any] | None = None,
     ) -> None:
         self.warm_up_ns = parse_span(warm_up, "warm_up")
         self.max_rejects = checks.integer("max_rejects", max_rejects, 0)
         self.tape = tape
-        self.generator, self.model_digest = _generator(model, checks.text("device", device))
+        self.generator, self.model_digest = _generator(
+            model, checks.text("device", device), sampling
+        )
         self._context = max(self.generator.context, 1)
         played = warm_up_rows(tape, self.warm_up_ns, self.generator)
         self.begin_ns, self._rows, self._ring_rows = played
@@ -363,12 +369,18 @@ def _whole(order: Order) -> tuple[tuple[int, int, int, int] | None, int, int, in
     return None, int(delay_ns) if waits else NS_PER_SECOND, int(rejected), int(fallback)
 
 
-def _generator(model: Any, device: str) -> tuple[Any, str]:
+def _generator(model: Any, device: str, sampling: Mapping[str, Any] | None) -> tuple[Any, str]:
     """A generator and its digest; an object that was given has none."""
     if isinstance(model, str | Path):
         from marketsim.generators.shared import shared_model
 
-        return shared_model(model, device)
+        if sampling is not None and not isinstance(sampling, Mapping):
+            raise ConfigError(f"sampling must be keys and values, was {sampling!r}")
+        return shared_model(model, device, sampling)
+    if sampling:
+        raise ConfigError(
+            "sampling is of a model that is given by its folder; set it on the object"
+        )
     if not hasattr(model, "next_orders"):
         raise ConfigError(f"model must be a folder or an OrderFlowGenerator, was {model!r}")
     return model, ""

@@ -28,10 +28,12 @@ class OrderFlowGenerator(ABC):
     ----------
     name : under which it is registered.
     context : how many events :meth:`start` needs.
+    sampling : parameters that only say how it draws, which a trained one can be given anew.
     """
 
     name: ClassVar[str]
     context: ClassVar[int] = 1
+    sampling: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def fit(self, tapes: Sequence[Tape], *, valid: Sequence[Tape] = (), seed: int = 0,
@@ -218,19 +220,22 @@ def load(model: "str | os.PathLike[str]", **parameters: Any) -> Any:
 
     Parameters
     ----------
-    **parameters : in place of those that it was saved with, such as how it samples.
+    **parameters : of how it draws, in place of those that it was saved with.
 
     Raises
     ------
     ModelError
         If the folder is missing, or a file in it is missing, damaged or of another format.
     ConfigError
-        For a parameter that the generator refuses.
+        For a parameter that the generator refuses, or that it was trained with.
     """
     folder = model_folder(model)
     head, arrays = _read(folder)
     try:
-        generator = create(head["model"], **{**head["parameters"], **parameters})
+        generator = create(head["model"], **head["parameters"])
+        refuse_unknown(f"model {generator.name!r}, how it draws", parameters, generator.sampling)
+        if parameters:
+            generator = create(head["model"], **{**head["parameters"], **parameters})
         generator.restore(arrays, head)
     except (KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
         if parameters and isinstance(error, ConfigError):

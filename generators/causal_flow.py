@@ -61,6 +61,7 @@ class TokenFlow(OrderFlowGenerator):
     name: ClassVar[str] = "trades"
     architecture: ClassVar[str] = "tokens"
     context: ClassVar[int] = 256
+    sampling: ClassVar[tuple[str, ...]] = ("temperature",)
     tries = TRIES
 
     def __init__(

@@ -31,6 +31,7 @@ class DiffusionFlow(TokenFlow):
     """
 
     architecture: ClassVar[str] = "causal"
+    sampling: ClassVar[tuple[str, ...]] = ("temperature", "steps", "eta")
 
     def __init__(
         self, steps: int = 8, diffusion_steps: int = 100, eta: float = 1.0, **size: Any

@@ -44,6 +44,7 @@ class EncoderFlow(OrderFlowGenerator):
 
     name: ClassVar[str] = "trades"
     architecture: ClassVar[str] = "encoder"
+    sampling: ClassVar[tuple[str, ...]] = ("sampler", "sampling_steps")
     tries = TRIES
     #: As in the paper.
     training_defaults: ClassVar[dict[str, Any]] = {

@@ -2,7 +2,9 @@
 
 import functools
 import hashlib
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +30,30 @@ def model_digest(model: "str | os.PathLike[str]") -> str:
     return digest.hexdigest()
 
 
-def shared_model(model: "str | os.PathLike[str]", device: str = "cpu") -> tuple[Any, str]:
+def shared_model(
+    model: "str | os.PathLike[str]", device: str = "cpu", sampling: Mapping[str, Any] | None = None
+) -> tuple[Any, str]:
     """A saved generator, by folder or shipped name, and its digest.
 
-    It is the same object as long as its files stay the same.
+    It is the same object as long as its files and ``sampling``, how it draws, stay the same.
 
     Raises
     ------
     ModelError
         As :func:`marketsim.generators.load`.
     ConfigError
-        If the generator, or torch on this machine, does not work on the device.
+        If the generator, or torch on this machine, does not work on the device; as
+        :func:`marketsim.generators.load`.
     """
     folder = model_folder(model)
     digest = model_digest(folder)
-    return _loaded(str(Path(folder).resolve()), digest, device), digest
+    draws = json.dumps(dict(sampling or {}), sort_keys=True)
+    return _loaded(str(Path(folder).resolve()), digest, device, draws), digest
 
 
 @functools.lru_cache(maxsize=8)
-def _loaded(folder: str, digest: str, device: str) -> Any:
-    return on_device(load(folder), device)
+def _loaded(folder: str, digest: str, device: str, draws: str) -> Any:
+    return on_device(load(folder, **json.loads(draws)), device)
 
 
 def on_device(generator: Any, device: str) -> Any:

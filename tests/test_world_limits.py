@@ -308,3 +308,22 @@ def test_cancels_against_a_naive_search(day: Tape, seed: int, spread: int) -> No
     agents = {"world": world, "quotes": Quotes(SECOND // 4), "sweep": Sweep(OPEN + 70 * SECOND)}
     Simulation({"session": session}, seed, agents=agents).run()
     assert world.checked > 40 and world.counts["cancels_moved"] > 0
+
+
+def test_how_a_model_draws_is_a_key_of_the_configuration() -> None:
+    def digest(sampling: object) -> str:
+        keys = {} if sampling is None else {"agents.world.sampling": sampling}
+        return ms.run("world", until="09:45:20", overrides=keys).tape.digest()
+
+    plain, cold = digest(None), digest({"temperature": 0.5})
+    assert cold != plain
+    assert digest({"temperature": 1.0}) == plain and digest({"temperature": 0.5}) == cold
+    for wrong, rule in (
+        ({"heads": 2}, "unknown key 'heads'"),
+        ({"temprature": 1}, "did you mean 'temperature'"),
+        ({"temperature": -1}, "temperature must be > 0, was -1"),
+        (3, "sampling must be keys and values, was 3"),
+    ):
+        with pytest.raises(ms.errors.ConfigError, match="agents.world: ") as error:
+            digest(wrong)
+        assert rule in str(error.value)
