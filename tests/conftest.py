@@ -1,5 +1,6 @@
 """Shared by the tests: an agent that sends anything at all, and where real data lies."""
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from marketsim.tape import Tape
 from marketsim.tape_tables import BookTable
 
 DATA = Path(__file__).parents[1].parent / "shared/data/lobster"
+# A test that runs away ends as a MemoryError that names it, before the machine ends everything.
+resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, resource.getrlimit(resource.RLIMIT_AS)[1]))
 SELF_TRADE = ("allow", "cancel_taker", "cancel_maker", "cancel_both", "decrement")
 
 
