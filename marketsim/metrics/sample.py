@@ -98,7 +98,8 @@ def take_sample(tape: Tape, name: str) -> Sample:
     quotes = touch(tape)
     # A simulated tape tells of orders far from the touch, which a recorded one of so many levels
     # leaves out.
-    events = order_events(tape, quotes.start_ns, quotes.end_ns, int(tape.meta["levels"]) or None)
+    levels = int(tape.meta["levels"]) if tape.book_form == "deltas" else None
+    events = order_events(tape, quotes.start_ns, quotes.end_ns, levels)
     if not len(events):
         span = f"{format_time(quotes.start_ns)[:8]} to {format_time(quotes.end_ns)[:8]}"
         raise DataError(f"{name}: must have orders in its session, {span}, had none")
