@@ -63,6 +63,9 @@ STATE = columns(started=int, quoting=int, seen=int, mid=int, spread=float, first
 parameters, state = shared(PARAMETERS), own(STATE)
 _WORDS = len(STATE.names or ())
 MAX_LEVELS = 100
+#: Least pause between early renewals [ns]: makers that are as fast as the exchange, and answer each
+#: other's fills at once, would fill every nanosecond of a day.
+MIN_RENEW_PAUSE_NS = 1_000_000
 #: Largest mean spread, as a share of the mid: makers that are alone do not drive each other apart.
 MAX_SPREAD = 0.1
 
@@ -256,7 +259,7 @@ class MarketMakerAgent(Population):
     backstop : lots of the outermost order of each side; 0: as the others.
     cancel_delay_ns : time for its cancels, before it looks at the market.
     renew_at : it renews early when a side has no more than so many orders left; 0: never.
-    renew_pause : but not so soon after it quoted last.
+    renew_pause : but not so soon after it quoted last; at least a millisecond.
     """
 
     participation: float = 0.025
@@ -291,7 +294,8 @@ class MarketMakerAgent(Population):
         checks.number("price_skew", self.price_skew)
         if not 0 <= checks.number("spread_alpha", self.spread_alpha) <= 1:
             raise ConfigError(f"spread_alpha must be from 0 to 1, was {self.spread_alpha:g}")
-        parse_span(self.renew_pause, "renew_pause")
+        if parse_span(self.renew_pause, "renew_pause") < MIN_RENEW_PAUSE_NS:
+            raise ConfigError(f"renew_pause must be >= 1ms, was {self.renew_pause!r}")
         for field in ("interval", "lookback"):
             if parse_span(getattr(self, field), field) < 1:
                 raise ConfigError(f"{field} must be > 0, was {getattr(self, field)!r}")

@@ -16,7 +16,8 @@ from marketsim.tape_tables import BookTable
 
 DATA = Path(__file__).parents[1].parent / "shared/data/lobster"
 # A test that runs away ends as a MemoryError that names it, before the machine ends everything.
-resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, resource.getrlimit(resource.RLIMIT_AS)[1]))
+if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30, resource.RLIM_INFINITY))
 SELF_TRADE = ("allow", "cancel_taker", "cancel_maker", "cancel_both", "decrement")
 
 

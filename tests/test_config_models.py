@@ -101,6 +101,7 @@ PARAMETERS = [
     ("market_maker", "spread_alpha", 1.5, "spread_alpha must be from 0 to 1, was 1.5"),
     ("market_maker", "backstop", -1, "backstop must be >= 0, was -1"),
     ("market_maker", "renew_at", 10, "renew_at must be <= 9, was 10"),
+    ("market_maker", "renew_pause", "0ms", "renew_pause must be >= 1ms, was '0ms'"),
     ("market_maker", "cancel_delay_ns", -1, "cancel_delay_ns must be >= 0, was -1"),
     ("market_maker", "price_skew", "up", "price_skew must be a finite number, was 'up'"),
 ]

@@ -96,7 +96,7 @@ def markets(draw: Any) -> dict[str, Any]:
                       "level_spacing": one(0.1, 1, 5), "spread_alpha": one(0, 0.3, 0.75, 1),
                       "price_skew": skew, "skew_beta": one(0, 0.001, 0.5),
                       "backstop": one(0, 50), "renew_at": renew_at,
-                      "renew_pause": one("0ms", "1s") if skew == 0 else "200ms",
+                      "renew_pause": one("1ms", "1s") if skew == 0 else "200ms",
                       "first_spread": one(1, 50), "cancel_delay_ns": one(0, 50)},
             "momentum": {"type": "momentum", "count": 3, "size": draw(SIZES), "interval": "250ms",
                          "poisson": one(True, False), "short": short,
@@ -277,12 +277,39 @@ def test_a_maker_does_not_renew_again_within_its_pause() -> None:
     gone = (1_100_000_000, SELL, 5, 990)
     sells = [(1_200_000_000 + 50_000_000 * i, SELL, 1, 1) for i in range(10)]  # the best bid each
     ladders = []
-    for pause in ("0ms", "190ms", "1s"):
+    for pause in ("1ms", "190ms", "1s"):
         simulation = lone_maker(*QUOTES, gone, *sells, levels=8, renew_at=7, renew_pause=pause)
         simulation.run(OPEN + 1_900_000_000)
         ladders.append(len(World(simulation).orders_of(0)) // 16)
     # At once after each of the ten; at 1.2, 1.4 and 1.6 s; not before the second is over.
     assert ladders == [11, 4, 1]
+
+
+def test_makers_that_hear_of_fills_at_once_do_not_chase_each_other_without_end() -> None:
+    """Each renews early, at the other's quotes, whenever it may: that ends with its pause."""
+    config = {
+        "session": {"open": OPEN, "close": CLOSE},
+        "symbols": [{"price_increment_ticks": 7, "size_increment_lots": 3}],
+        "oracle": {"type": "sparse_mean_reverting", "r_bar": 1000, "kappa": 0, "volatility": 0,
+                   "megashock_rate": 0, "step": "1s"},
+        "latency": {"model": "constant", "latency_ns": 1},
+        "computation_delay_ns": 0,
+        "agents": {
+            "noise": {"type": "noise", "count": 60, "size": [20, 49], "start": OPEN - 3 * SECOND,
+                      "end": CLOSE},
+            "value": {"type": "value", "count": 6, "size": "mixture", "arrival_rate": 4e-9,
+                      "kappa": 0, "observation_variance": 0, "shock_variance": 0,
+                      "aggressive_share": 1, "depth_spread": 0},
+            "maker": {"type": "market_maker", "count": 2, "interval": "500ms", "levels": 3,
+                      "participation": 0.3, "lookback": "5s", "skew_beta": 0.5, "renew_at": 2,
+                      "renew_pause": "1ms", "cancel_delay_ns": 0},
+            "momentum": {"type": "momentum", "count": 3, "size": [20, 49], "interval": "250ms",
+                         "short": 6, "long": 7, "poisson": True},
+        },
+    }  # fmt: skip
+    simulation = Simulation(config, 6)
+    simulation.run()
+    assert simulation.events < 100_000  # with no pause: each few nanoseconds from 9:30:06 on
 
 
 def test_makers_that_are_alone_do_not_drive_each_other_apart() -> None:
