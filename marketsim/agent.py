@@ -97,13 +97,14 @@ class Agent:
     Everything an agent learns arrives one latency late, everything it sends takes its computation
     delay and its latency; an agent with zero latency is allowed. To be saved with a simulation, an
     agent with state of its own overrides :meth:`state_dict` and :meth:`load_state_dict`. One that
-    is given as an object sets its latency, or its site, as attributes of its class; None is the
-    market's own.
+    is given as an object sets its latency, or its site, and its symbol as attributes of its class;
+    None is the market's own, and its first symbol.
     """
 
     latency_ns: int | None = None
     site: str | None = None
     computation_delay_ns: int | None = None
+    symbol: str | None = None
     #: Compiled code that gets its messages until Python does, or none.
     wake: ClassVar["Callback | None"] = None
     wants_answers: ClassVar[bool] = True
@@ -160,6 +161,11 @@ class CompiledAgent:
     wake: ClassVar["Callback"]
     wants_answers: ClassVar[bool] = True
     hears_fills: ClassVar[bool] = True
+    #: Of one that is given as an object; None is the market's own, and its first symbol.
+    latency_ns: int | None = None
+    site: str | None = None
+    computation_delay_ns: int | None = None
+    symbol: str | None = None
 
     @property
     def headroom(self) -> int:

@@ -26,3 +26,7 @@ class ModelError(MarketSimError, ValueError):
 
 class StateError(MarketSimError, RuntimeError):
     """An operation on a simulation whose state does not allow it (fork, save, load, growth)."""
+
+
+class ActionError(MarketSimError, ValueError):
+    """An action that an environment does not take: wrong shape, not finite, out of its space."""

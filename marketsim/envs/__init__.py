@@ -1,0 +1,1 @@
+"""Gymnasium environments: a learning agent in any market that the simulator can run."""
