@@ -1,0 +1,1 @@
+"""Environments in which reinforcement-learning agents trade, to Gymnasium's contract."""
