@@ -29,8 +29,12 @@ def checked_action(space: spaces.Space[Any], action: Any, row: NDArray[np.float6
     row[ACTION : ACTION + shape[0]] = values
 
 
-def checked_actions(space: spaces.Space[Any], actions: Any, rows: NDArray[np.float64]) -> None:
+def checked_actions(
+    space: spaces.Space[Any], actions: Any, rows: NDArray[np.float64], active: NDArray[np.bool_]
+) -> None:
     """Write one action for each row of float64[n, width]; ``space`` is that of one agent.
+
+    Actions of rows that are not active are not looked at.
 
     Raises
     ------
@@ -44,14 +48,14 @@ def checked_actions(space: spaces.Space[Any], actions: Any, rows: NDArray[np.flo
     if isinstance(space, spaces.Discrete):
         if values.dtype.kind not in "iu":
             raise ActionError(f"actions must be whole numbers, were {values.dtype}")
-        wrong = (values < 0) | (values >= space.n)
+        wrong = active & ((values < 0) | (values >= space.n))
         if wrong.any():
             raise ActionError(
                 f"actions must be from 0 to {int(space.n) - 1}, one was {values[wrong][0]}"
             )
         rows[:, ACTION] = values
         return
-    _check_bounds(values)
+    _check_bounds(values[active])
     rows[:, ACTION : ACTION + shape[1]] = values
 
 

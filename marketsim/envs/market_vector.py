@@ -1,6 +1,5 @@
 """Many markets with a learning agent each, stepped by one call of compiled code."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +10,7 @@ from marketsim.envs.actions import checked_actions
 from marketsim.envs.learner import REWARD, TERMINATED, TRUNCATED
 from marketsim.envs.market_env import MarketEnv
 from marketsim.envs.stepping import THROUGH, TO_ACT, step_markets
-from marketsim.envs.vector import NativeVectorEnv
+from marketsim.envs.vector import NativeVectorEnv, Step
 from marketsim.kernel import BUDGET, THINK, advance_address
 from marketsim.simulation import EVENTS_A_CALL
 from marketsim.thinking import think
@@ -61,14 +60,9 @@ class MarketVectorEnv(NativeVectorEnv):
         self._learners[:, 0, 1:3] = task.act.address, task.observe.address
         self._learners[:, 0, 3] = [env._row_at for env in envs]
 
-    def _step_envs(
-        self, actions: Any, active: NDArray[np.bool_]
-    ) -> tuple[
-        NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_],
-        Mapping[str, NDArray[Any]],
-    ]:  # fmt: skip
+    def _step_envs(self, actions: Any, active: NDArray[np.bool_]) -> Step:
         envs, rows = self._markets, self._rows
-        checked_actions(self.single_action_space, actions, rows)
+        checked_actions(self.single_action_space, actions, rows, active)
         for i, env in enumerate(envs):
             if active[i]:
                 env._until_ns += env.task.interval_ns
