@@ -7,6 +7,7 @@ end. Callbacks of one agent never overlap: a message that arrives while the agen
 (``computation_delay_ns``) waits in its inbox.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -183,3 +184,7 @@ class CompiledAgent:
     def summary(self, market: "Market") -> dict[str, Any]:
         """JSON values about these agents for the run's summary."""
         return {}
+
+
+#: Agents that are given as objects: by name, or as a list (named after their classes).
+GivenAgents = Mapping[str, Agent | CompiledAgent] | Sequence[Agent | CompiledAgent]

@@ -1,11 +1,11 @@
 """From a configuration to a block of memory with its agents in it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from marketsim.agent import Agent, CompiledAgent
+from marketsim.agent import Agent, CompiledAgent, GivenAgents
 from marketsim.compile import Callback
 from marketsim.errors import ConfigError
 from marketsim.handle import Handle
@@ -49,7 +49,7 @@ def build(
     simulation: "Simulation",
     config: Any,
     overrides: Mapping[str, Any] | None,
-    agents: Mapping[str, Agent] | Sequence[Agent],
+    agents: GivenAgents,
     data: Tape | None,
     price_paths: Mapping[str, Any] | None,
 ) -> None:
@@ -121,9 +121,7 @@ def _session(config: Any, source: Tape | None) -> tuple[int, int]:
     return open_ns, close_ns
 
 
-def _given(
-    config: Any, agents: Mapping[str, Agent] | Sequence[Agent]
-) -> dict[str, Agent | CompiledAgent]:
+def _given(config: Any, agents: GivenAgents) -> dict[str, Agent | CompiledAgent]:
     """Agents that were given as objects, by name."""
     taken = {entry.name for entry in config.agents}
     named: dict[str, Any] = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from marketsim import checks
-from marketsim.agent import Agent, CompiledAgent
+from marketsim.agent import GivenAgents
 from marketsim.build import _open, _session
 from marketsim.clock import format_time, parse_time
 from marketsim.configs import SimulationConfig, load_config
@@ -47,10 +47,12 @@ class Background:
         self.config = replace(loaded, tape=replace(loaded.tape, enabled=enabled))
         self.data = data if data is not None else _open(self.config)
         self.open_ns, self.close_ns = _session(self.config, self.data)
+        #: Agents of the configuration: the number of the first that is added to them.
+        self.agents_count = sum(entry.count for entry in self.config.agents)
 
-    def market(self, seed: int, agents: Mapping[str, Agent | CompiledAgent]) -> Simulation:
+    def market(self, seed: int, agents: GivenAgents) -> Simulation:
         """A market of this seed, at its beginning, with further agents."""
-        return Simulation(self.config, seed, agents=agents, data=self.data)  # type: ignore[arg-type]
+        return Simulation(self.config, seed, agents=agents, data=self.data)
 
     def start_range(self, start: Start, window_ns: int) -> tuple[int, int]:
         """First and last start of an episode of this length [ns], from a time or a pair of times.

@@ -6,10 +6,13 @@ and only then sends the new order, so that it never has more in the market than 
 """
 
 import math
+from typing import Any
+
+import numpy as np
 
 from marketsim.account import account_of
 from marketsim.compile import helper
-from marketsim.events import Message
+from marketsim.events import Message, ask
 from marketsim.ladder import ASKS, BIDS, find_level
 from marketsim.market import (
     NO_PRICE,
@@ -31,7 +34,6 @@ from marketsim.population import (
     FILLED,
     REFUSED,
     WAKE,
-    ask,
     callback,
     columns,
     limit_order,
@@ -82,7 +84,7 @@ def slot_of(m, agent, side):
     return _slot(m, agents(m, agent).state + _LEARNER_WORDS + ladder * _SLOT_WORDS)
 
 
-def task_state(dtype):
+def task_state(dtype: np.dtype[Any]) -> Any:
     """Accessor ``(m, agent) -> record`` of what a task keeps beside the learner's state."""
     fetch = columns_at(dtype)
 

@@ -73,13 +73,14 @@ class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
         if not isinstance(background, Background):
             background = Background(background, overrides, data, tape)
         self.background = background
-        self._window_ns = self.task.steps * self.task.interval_ns
+        self._window_ns = self.task.window_ns
         self._start_ns = background.start_range(start, self._window_ns)
-        self.observation_space = self.task.observation_space
-        self.action_space = self.task.action_space
+        self.observation_space: Any = self.task.observation_space
+        self.action_space: Any = self.task.action_space
         self._simulation: Simulation | None = None
         self._ready = False
-        self._until_ns = 0
+        self._interval_ns = self.task.interval_ns
+        self._agent = background.agents_count
         self._mids: list[tuple[int, float]] = []
         self._seen = slice(OBSERVATION, OBSERVATION + len(self.task.observed))
         self._told = [(name, kind) for name, kind in self.task.told.items()]
@@ -143,8 +144,6 @@ class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
     def _enter(self, simulation: Simulation) -> None:
         self._simulation = simulation
-        self._agent = simulation.agent_names.index(LEARNER_NAME)
-        self._until_ns = simulation.now_ns
         self._mids = []
 
     @property
@@ -171,11 +170,11 @@ class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
             raise ResetNeeded("step: call reset() first; no episode is under way")
         checked_action(self.action_space, action, self._row)
         simulation, task = self.simulation, self.task
-        self._until_ns += task.interval_ns
+        until_ns = simulation.now_ns + self._interval_ns
         act, advance, budget = task.act.address, self._advance, EVENTS_A_CALL
         while True:
             code = self._step_market(
-                advance, simulation._market.address, self._until_ns, budget,
+                advance, simulation._market.address, until_ns, budget,
                 self._agent, act, task.observe.address, self._row_at,
             )  # fmt: skip
             if code == DONE:
@@ -192,7 +191,7 @@ class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
         numbers = self._row.tolist()
         terminated, truncated = numbers[TERMINATED] != 0.0, numbers[TRUNCATED] != 0.0
         self._ready = not (terminated or truncated)
-        if self.render_mode == "rgb_array":
+        if self.render_mode is not None:
             self._note_mid()
         info = self._info(numbers)
         return self._observation(), numbers[REWARD], terminated, truncated, info

@@ -55,38 +55,39 @@ class MarketVectorEnv(NativeVectorEnv):
         self._seen = first._seen
         self._advance = advance_address()
         self._blocks, self._until_ns, self._stages, self._codes = np.zeros((4, num_envs), np.int64)
+        self._interval_ns = first.task.interval_ns
         self._learners = np.zeros((num_envs, 1, 4), np.int64)
         task = first.task
-        self._learners[:, 0, 1:3] = task.act.address, task.observe.address
+        agent = first.background.agents_count
+        self._learners[:, 0, :3] = agent, task.act.address, task.observe.address
         self._learners[:, 0, 3] = [env._row_at for env in envs]
 
     def _step_envs(self, actions: Any, active: NDArray[np.bool_]) -> Step:
         envs, rows = self._markets, self._rows
         checked_actions(self.single_action_space, actions, rows, active)
-        for i, env in enumerate(envs):
-            if active[i]:
-                env._until_ns += env.task.interval_ns
-                self._until_ns[i] = env._until_ns
-                self._blocks[i] = env._address
-                self._learners[i, 0, 0] = env._agent
+        self._blocks[:] = [env._address for env in envs]
         self._stages[:] = np.where(active, TO_ACT, THROUGH)
         self._run()
         terminated, truncated = rows[:, TERMINATED] != 0.0, rows[:, TRUNCATED] != 0.0
-        ended = terminated | truncated
-        for i, env in enumerate(envs):
-            if active[i]:
-                env._ready = not ended[i]
-                env._note_mid()
+        for i in np.flatnonzero((terminated | truncated) & active).tolist():
+            envs[i]._ready = False
+        if self.render_mode is not None:
+            for i in np.flatnonzero(active).tolist():
+                envs[i]._note_mid()
         told = rows[:, self._seen.stop :]
-        infos = {name: told[:, at].astype(kind) for at, (name, kind) in enumerate(self._told)}
+        infos: dict[str, NDArray[Any]] = {}
+        for at, (name, kind) in enumerate(self._told):
+            infos[name] = told[:, at].astype(kind)
         observations = rows[:, self._seen].astype(np.float32)
         return observations, rows[:, REWARD].copy(), terminated, truncated, infos
 
     def _run(self) -> None:
         """Advance all markets to the ends of their steps, and serve those that ask for it."""
         stages, codes, blocks, envs = self._stages, self._codes, self._blocks, self._markets
-        arguments = (blocks, self._until_ns, self._learners, EVENTS_A_CALL, stages, codes)
-        while step_markets(self._advance, *arguments):
+        until_ns, learners, interval_ns = self._until_ns, self._learners, self._interval_ns
+        while step_markets(
+            self._advance, blocks, learners, interval_ns, EVENTS_A_CALL, until_ns, stages, codes
+        ):
             waiting = np.flatnonzero(stages != THROUGH).tolist()
             thinking = [i for i in waiting if codes[i] == THINK]
             if thinking:

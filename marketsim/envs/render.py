@@ -63,8 +63,9 @@ def as_picture(env: "MarketEnv", mids: list[tuple[int, float]]) -> NDArray[np.ui
     book.set_yticks([])
     book.set_xlabel("visible lots")
     book.set_title("book", fontsize=9, loc="left")
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    picture: Any = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+    return np.asarray(picture)[..., :3].copy()
 
 
 def _headline(env: "MarketEnv") -> str:

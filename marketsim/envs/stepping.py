@@ -3,7 +3,7 @@
 from marketsim.compile import entry
 from marketsim.events import message_room
 from marketsim.kernel import DONE, GROW, NO_ROOM, fetch_ahead
-from marketsim.market import call_agent, call_native
+from marketsim.market import call_agent, call_native, header
 
 #: Where a market stands in its step: its agents are to act; it is run; it is through.
 TO_ACT, TO_RUN, THROUGH = 0, 1, 2
@@ -30,17 +30,17 @@ def step_market(advance, m, until_ns, budget, agent, act, observe, row):
 
 
 @entry
-def step_markets(advance, blocks, until_ns, learners, budget, stages, codes):
+def step_markets(advance, blocks, learners, interval_ns, budget, until_ns, stages, codes):
     """Take every market whose stage is not THROUGH as far as it gets in its step.
 
     Parameters
     ----------
     advance : address of the kernel's ``advance``.
     blocks : int64[n], addresses of the markets.
-    until_ns : int64[n], end of each market's step.
     learners : int64[n, k, 4] – agent (-1: none), addresses of its ``act`` and ``observe`` and of
         its row of numbers.
-    budget : most events of one call of ``advance``.
+    interval_ns, budget : length of a step; most events of one call of ``advance``.
+    until_ns : int64[n], end of each market's step, written here.
     stages, codes : int64[n], where each market stands; what ``advance`` returned, when it is not
         through: the caller serves it and calls again.
 
@@ -62,6 +62,7 @@ def step_markets(advance, blocks, until_ns, learners, budget, stages, codes):
                 if learners[i, j, 0] >= 0:
                     call_agent(learners[i, j, 1], m, learners[i, j, 0], learners[i, j, 3])
             stages[i] = TO_RUN
+            until_ns[i] = header(m).now_ns + interval_ns
         codes[i] = call_native(advance, m, until_ns[i], budget)
         if codes[i] != DONE:
             left += 1

@@ -54,7 +54,7 @@ class Task(Population):
     told: ClassVar[Mapping[str, type]]
 
     def __post_init__(self) -> None:
-        interval_ns, window_ns = self.interval_ns, parse_span(self.window, "window")
+        interval_ns, window_ns = self.interval_ns, self.window_ns
         if interval_ns < 1:
             raise ConfigError(f"interval must be > 0, was {self.interval!r}")
         if window_ns < interval_ns or window_ns % interval_ns:
@@ -73,9 +73,14 @@ class Task(Population):
         return parse_span(self.interval, "interval")
 
     @property
+    def window_ns(self) -> int:
+        """Length of an episode."""
+        return parse_span(self.window, "window")
+
+    @property
     def steps(self) -> int:
         """Actions in an episode, at most."""
-        return parse_span(self.window, "window") // self.interval_ns
+        return self.window_ns // self.interval_ns
 
     @property
     def extra_words(self) -> int:
