@@ -26,3 +26,7 @@ class ModelError(MarketSimError, ValueError):
 
 class StateError(MarketSimError, RuntimeError):
     """An operation on a simulation whose state does not allow it (fork, save, load, growth)."""
+
+
+class ActionError(MarketSimError, ValueError):
+    """An action that an environment cannot take: not a number, outside the space, wrong shape."""
