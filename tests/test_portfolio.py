@@ -153,6 +153,9 @@ def test_what_lies_before_the_start_is_known() -> None:
     np.testing.assert_array_equal(env.known_returns(), path[:4])
     env.step(np.zeros(2))
     np.testing.assert_array_equal(env.known_returns(), path[1:5])
+    observation, _ = env.reset(options={"start": 20})
+    np.testing.assert_allclose(observation[:8].reshape(4, 2), np.tanh(2 * path[16:20]), atol=1e-7)
+    np.testing.assert_array_equal(env.known_returns(), path[16:20])
 
 
 def test_starts_and_paths_are_drawn_or_chosen() -> None:

@@ -208,13 +208,17 @@ class PortfolioEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         """
         if not isinstance(state, PortfolioState):
             raise StateError(f"state must be a PortfolioState, was {type(state).__name__}")
-        for name, ours, theirs in zip(PortfolioRows._fields, self._rows, state.rows, strict=True):
+        pairs = [
+            (name, getattr(self._rows, name), getattr(state.rows, name))
+            for name in PortfolioRows._fields
+        ]
+        for name, ours, theirs in pairs:
             if ours.shape != theirs.shape:
                 raise StateError(
                     f"state.rows.{name} must be of shape {ours.shape}, as here, "
                     f"was of {theirs.shape} (other steps, lookback or assets?)"
                 )
-        for ours, theirs in zip(self._rows, state.rows, strict=True):
+        for _, ours, theirs in pairs:
             ours[...] = theirs
         self.np_random.bit_generator.state = state.random_state
 
