@@ -1,10 +1,13 @@
 """Agent-based limit-order-book market simulator.
 
-``import marketsim as ms`` is quick: names are imported when they are first used.
+``import marketsim as ms`` is quick: names are imported when they are first used. It tells gymnasium
+of the environments: ``gymnasium.make("marketsim:marketsim/Execution-v0")``.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from marketsim.envs.registration import register_environments
 
 if TYPE_CHECKING:
     from marketsim import errors as errors
@@ -83,6 +86,9 @@ def __getattr__(name: str) -> Any:
     value = module if home == f"marketsim.{name}" else getattr(module, name)
     globals()[name] = value
     return value
+
+
+register_environments()
 
 
 def __dir__() -> list[str]:

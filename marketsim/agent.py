@@ -7,6 +7,7 @@ end. Callbacks of one agent never overlap: a message that arrives while the agen
 (``computation_delay_ns``) waits in its inbox.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -97,13 +98,14 @@ class Agent:
     Everything an agent learns arrives one latency late, everything it sends takes its computation
     delay and its latency; an agent with zero latency is allowed. To be saved with a simulation, an
     agent with state of its own overrides :meth:`state_dict` and :meth:`load_state_dict`. One that
-    is given as an object sets its latency, or its site, as attributes of its class; None is the
-    market's own.
+    is given as an object sets its latency, or its site, and its symbol as attributes of its class;
+    None is the market's own, and its first symbol.
     """
 
     latency_ns: int | None = None
     site: str | None = None
     computation_delay_ns: int | None = None
+    symbol: str | None = None
     #: Compiled code that gets its messages until Python does, or none.
     wake: ClassVar["Callback | None"] = None
     wants_answers: ClassVar[bool] = True
@@ -160,6 +162,11 @@ class CompiledAgent:
     wake: ClassVar["Callback"]
     wants_answers: ClassVar[bool] = True
     hears_fills: ClassVar[bool] = True
+    #: Of one that is given as an object; None is the market's own, and its first symbol.
+    latency_ns: int | None = None
+    site: str | None = None
+    computation_delay_ns: int | None = None
+    symbol: str | None = None
 
     @property
     def headroom(self) -> int:
@@ -177,3 +184,7 @@ class CompiledAgent:
     def summary(self, market: "Market") -> dict[str, Any]:
         """JSON values about these agents for the run's summary."""
         return {}
+
+
+#: Agents that are given as objects: by name, or as a list (named after their classes).
+GivenAgents = Mapping[str, Agent | CompiledAgent] | Sequence[Agent | CompiledAgent]

@@ -1,13 +1,13 @@
 """Many markets side by side: stepped together, on one or more threads, equal to single runs."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from marketsim.agent import Agent
+from marketsim.agent import GivenAgents
 from marketsim.errors import ConfigError
 from marketsim.kernel import BUDGET, DONE, THINK, advance_address, advance_many
 from marketsim.result import Run, make_run
@@ -17,7 +17,7 @@ from marketsim.thinking import think
 #: Called with (simulated time, its end, events so far of all markets).
 Progress = Callable[[int, int, int], None]
 #: Agents of the market with this seed, given as objects.
-AgentsOf = Callable[[int], Mapping[str, Agent] | Sequence[Agent]]
+AgentsOf = Callable[[int], GivenAgents]
 _TICK_S = 0.1
 
 

@@ -1,11 +1,11 @@
 """From a configuration to a block of memory with its agents in it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from marketsim.agent import Agent, CompiledAgent
+from marketsim.agent import Agent, CompiledAgent, GivenAgents
 from marketsim.compile import Callback
 from marketsim.errors import ConfigError
 from marketsim.handle import Handle
@@ -49,7 +49,7 @@ def build(
     simulation: "Simulation",
     config: Any,
     overrides: Mapping[str, Any] | None,
-    agents: Mapping[str, Agent] | Sequence[Agent],
+    agents: GivenAgents,
     data: Tape | None,
     price_paths: Mapping[str, Any] | None,
 ) -> None:
@@ -121,9 +121,7 @@ def _session(config: Any, source: Tape | None) -> tuple[int, int]:
     return open_ns, close_ns
 
 
-def _given(
-    config: Any, agents: Mapping[str, Agent] | Sequence[Agent]
-) -> dict[str, Agent | CompiledAgent]:
+def _given(config: Any, agents: GivenAgents) -> dict[str, Agent | CompiledAgent]:
     """Agents that were given as objects, by name."""
     taken = {entry.name for entry in config.agents}
     named: dict[str, Any] = {}
@@ -236,20 +234,20 @@ def _add_given(simulation: "Simulation", name: str, agent: Any) -> None:
     simulation.agent_names.append(name)
     config = simulation.config
     compiled = agent if isinstance(agent, CompiledAgent) else None
-    latency, delay_ns, site = config.latency, config.computation_delay_ns, None
-    if compiled is None:
-        site = agent.site
-        if agent.latency_ns is not None:
-            latency = ConstantLatency(agent.latency_ns)
-        if agent.computation_delay_ns is not None:
-            delay_ns = agent.computation_delay_ns
-    simulation._market.view("agents")[number]["delay_ns"] = delay_ns
+    latency, delay_ns = config.latency, config.computation_delay_ns
+    if agent.latency_ns is not None:
+        latency = ConstantLatency(agent.latency_ns)
+    if agent.computation_delay_ns is not None:
+        delay_ns = agent.computation_delay_ns
+    symbol = 0 if agent.symbol is None else simulation.symbol_id(agent.symbol)
+    record = simulation._market.view("agents")[number]
+    record["delay_ns"], record["symbol"] = delay_ns, symbol
     members = range(number, number + 1)
     reveals = getattr(agent, "reveals", None)
-    group = Group(name, type(agent).__name__, members, 0, None, compiled, reveals)
-    _add_group(simulation, group, agent, latency, site)
+    group = Group(name, type(agent).__name__, members, symbol, None, compiled, reveals)
+    _add_group(simulation, group, agent, latency, agent.site)
     if compiled is None:
-        _add_python(simulation, number, agent, 0)
+        _add_python(simulation, number, agent, symbol)
 
 
 def _check_replay(simulation: "Simulation", group: Group, tape: Tape) -> None:

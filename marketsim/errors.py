@@ -29,4 +29,4 @@ class StateError(MarketSimError, RuntimeError):
 
 
 class ActionError(MarketSimError, ValueError):
-    """An action that an environment cannot take: not a number, outside the space, wrong shape."""
+    """An action that an environment does not take: wrong shape, not finite, out of its space."""

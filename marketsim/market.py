@@ -18,6 +18,7 @@ from marketsim.pointers import accessor, fetch
 from marketsim.pointers import call_agent as call_agent
 from marketsim.pointers import call_native as call_native
 from marketsim.pointers import columns_at as columns_at
+from marketsim.pointers import number_at as number_at
 from marketsim.pointers import prefetch as prefetch
 from marketsim.pointers import word_at as word_at
 from marketsim.records import (

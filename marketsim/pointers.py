@@ -146,22 +146,24 @@ def columns_at(dtype: np.dtype[Any]) -> Any:
     return checked
 
 
-def _word_at() -> Any:
-    record = numba.from_dtype(WORD)
+def _value_at(dtype: np.dtype[Any]) -> Any:
+    record = numba.from_dtype(dtype)
 
     @intrinsic
-    def word_at(typingctx: Any, address: Any, index: Any) -> Any:
+    def value_at(typingctx: Any, address: Any, index: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             place = builder.add(args[0], builder.mul(args[1], ir.Constant(ir.IntType(64), 8)))
             return builder.inttoptr(place, context.get_value_type(record))
 
         return record(types.int64, types.int64), codegen
 
-    return word_at
+    return value_at
 
 
 #: Word of an array of the caller's: ``(address, index) -> record``.
-word_at = _word_at()
+word_at = _value_at(WORD)
+#: Number of an array of float64 of the caller's: ``(address, index) -> record``.
+number_at = _value_at(np.dtype([("value", np.float64)]))
 
 
 @intrinsic

@@ -6,13 +6,13 @@ The file is NumPy's npz with plain arrays and one JSON text; nothing in it is ev
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from marketsim.agent import Agent
+from marketsim.agent import GivenAgents
 from marketsim.errors import DataError, StateError
 from marketsim.market import Market
 from marketsim.tape import MemoryTape, Tape
@@ -71,7 +71,7 @@ def save(simulation: "Simulation", path: Path) -> None:
 
 def load(
     path: Path,
-    agents: Mapping[str, Agent] | Sequence[Agent],
+    agents: GivenAgents,
     data: Tape | None,
 ) -> "Simulation":
     """See :meth:`marketsim.simulation.Simulation.load`."""

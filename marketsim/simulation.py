@@ -9,14 +9,14 @@ import hashlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from marketsim.agent import Agent, CompiledAgent
+from marketsim.agent import Agent, CompiledAgent, GivenAgents
 from marketsim.book import _digest
 from marketsim.build import Group, build
 from marketsim.checks import did_you_mean
@@ -64,7 +64,7 @@ class Simulation:
         seed: int = 0,
         *,
         overrides: Mapping[str, Any] | None = None,
-        agents: Mapping[str, Agent] | Sequence[Agent] = (),
+        agents: GivenAgents = (),
         data: Tape | None = None,
         price_paths: Mapping[str, PricePath] | None = None,
         out: str | Path | None = None,
@@ -78,7 +78,7 @@ class Simulation:
         config: Any,
         seed: int,
         overrides: Mapping[str, Any] | None,
-        agents: Mapping[str, Agent] | Sequence[Agent],
+        agents: GivenAgents,
         data: Tape | None,
         price_paths: Mapping[str, PricePath] | None = None,
     ) -> None:
@@ -422,7 +422,7 @@ class Simulation:
     def load(
         cls,
         path: str | Path,
-        agents: Mapping[str, Agent] | Sequence[Agent] = (),
+        agents: GivenAgents = (),
         data: Tape | None = None,
     ) -> "Simulation":
         """Read what :meth:`save` wrote. Agents and data given as objects are given again.
@@ -444,7 +444,7 @@ def run(
     until: int | str | None = None,
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
-    agents: Mapping[str, Agent] | Sequence[Agent] = (),
+    agents: GivenAgents = (),
     data: Tape | None = None,
     price_paths: Mapping[str, PricePath] | None = None,
     progress: Progress | None = None,
@@ -471,7 +471,7 @@ def run(
 
 def replay(
     tape: Tape,
-    agents: Mapping[str, Agent] | Sequence[Agent] = (),
+    agents: GivenAgents = (),
     seed: int = 0,
     *,
     progress: Progress | None = None,

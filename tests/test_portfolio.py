@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stable_baselines3.common import env_checker as stable_baselines
 
 from marketsim.envs.portfolio import PortfolioEnv, PortfolioVectorEnv
 from marketsim.errors import ActionError, ConfigError, StateError
@@ -211,8 +212,7 @@ def test_gymnasiums_checks_pass() -> None:
 
 
 def test_stable_baselines_checks_pass() -> None:
-    checker = pytest.importorskip("stable_baselines3.common.env_checker")
-    checker.check_env(PortfolioEnv())
+    stable_baselines.check_env(PortfolioEnv())
 
 
 def test_what_is_returned_is_plain_fresh_and_within_bounds() -> None:

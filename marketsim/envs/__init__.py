@@ -1,1 +1,1 @@
-"""Environments in which reinforcement-learning agents trade, to Gymnasium's contract."""
+"""Gymnasium environments: a learning agent in any market that the simulator can run."""

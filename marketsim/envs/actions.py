@@ -1,0 +1,85 @@
+"""Checks of actions, before anything happens."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from marketsim.envs.learner import ACTION
+from marketsim.errors import ActionError
+
+
+def checked_action(space: spaces.Space[Any], action: Any, row: NDArray[np.float64]) -> None:
+    """Write an action of one agent into its row.
+
+    Raises
+    ------
+    ActionError
+        If it is not in the space.
+    """
+    if isinstance(space, spaces.Discrete):
+        row[ACTION] = _discrete(int(space.n), action)
+        return
+    values = _numbers(action)
+    shape: tuple[int, ...] = space.shape or ()
+    if values.shape != shape:
+        raise ActionError(f"action must have shape {shape}, was of shape {values.shape}")
+    _check_bounds(values)
+    row[ACTION : ACTION + shape[0]] = values
+
+
+def checked_actions(
+    space: spaces.Space[Any], actions: Any, rows: NDArray[np.float64], active: NDArray[np.bool_]
+) -> None:
+    """Write one action for each row of float64[n, width]; ``space`` is that of one agent.
+
+    Actions of rows that are not active are not looked at.
+
+    Raises
+    ------
+    ActionError
+        If there are not n of them, or one is not in the space.
+    """
+    values = _numbers(actions)
+    shape = (len(rows), *(space.shape or ()))
+    if values.shape != shape:
+        raise ActionError(f"actions must have shape {shape}, were of shape {values.shape}")
+    if isinstance(space, spaces.Discrete):
+        if values.dtype.kind not in "iu":
+            raise ActionError(f"actions must be whole numbers, were {values.dtype}")
+        wrong = active & ((values < 0) | (values >= space.n))
+        if wrong.any():
+            raise ActionError(
+                f"actions must be from 0 to {int(space.n) - 1}, one was {values[wrong][0]}"
+            )
+        rows[:, ACTION] = values
+        return
+    _check_bounds(values[active])
+    rows[:, ACTION : ACTION + shape[1]] = values
+
+
+def _discrete(n: int, action: Any) -> int:
+    if isinstance(action, np.ndarray) and action.shape == ():
+        action = action[()]
+    if isinstance(action, bool | np.bool_) or not isinstance(action, int | np.integer):
+        raise ActionError(f"action must be a whole number from 0 to {n - 1}, was {action!r}")
+    if not 0 <= action < n:
+        raise ActionError(f"action must be from 0 to {n - 1}, was {action}")
+    return int(action)
+
+
+def _numbers(action: Any) -> NDArray[Any]:
+    try:
+        values = np.asarray(action)
+    except ValueError:
+        raise ActionError(f"action must be an array of numbers, was {action!r}") from None
+    if values.dtype.kind not in "iuf":
+        raise ActionError(f"action must be an array of numbers, was {action!r}")
+    return values
+
+
+def _check_bounds(values: NDArray[Any]) -> None:
+    inside = (values >= -1.0) & (values <= 1.0)  # not a number is not inside either
+    if not inside.all():
+        raise ActionError(f"action must be from -1 to 1, was {values[~inside][0]}")

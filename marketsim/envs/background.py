@@ -1,0 +1,81 @@
+"""The market around a learning agent: a configuration whose data are read once."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from marketsim import checks
+from marketsim.agent import GivenAgents
+from marketsim.build import _open, _session
+from marketsim.clock import format_time, parse_time
+from marketsim.configs import SimulationConfig, load_config
+from marketsim.errors import ConfigError
+from marketsim.simulation import Simulation
+from marketsim.tape import Tape
+
+#: A time, or the earliest and the latest of which one is drawn.
+Start = str | int | tuple[str | int, str | int] | list[str | int]
+
+
+class Background:
+    """Makes the markets of an environment.
+
+    Parameters
+    ----------
+    config : name, path, mapping or ``SimulationConfig``: populations, a replay, a world agent, with
+        any other agents.
+    overrides : dotted keys, as for :func:`marketsim.load_config`.
+    data : tape to replay, instead of the configuration's.
+    tape : whether the markets write one; it takes time and memory.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If there is no such configuration, it cannot be run, or its data cannot be read.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Mapping[str, Any] | SimulationConfig = "rmsc04",
+        overrides: Mapping[str, Any] | None = None,
+        data: Tape | None = None,
+        tape: bool = False,
+    ) -> None:
+        loaded = load_config(config, overrides)
+        enabled = checks.boolean("tape", tape)
+        self.config = replace(loaded, tape=replace(loaded.tape, enabled=enabled))
+        self.data = data if data is not None else _open(self.config)
+        self.open_ns, self.close_ns = _session(self.config, self.data)
+        #: Agents of the configuration: the number of the first that is added to them.
+        self.agents_count = sum(entry.count for entry in self.config.agents)
+
+    def market(self, seed: int, agents: GivenAgents) -> Simulation:
+        """A market of this seed, at its beginning, with further agents."""
+        return Simulation(self.config, seed, agents=agents, data=self.data)
+
+    def start_range(self, start: Start, window_ns: int) -> tuple[int, int]:
+        """First and last start of an episode of this length [ns], from a time or a pair of times.
+
+        Raises
+        ------
+        ConfigError
+            If the episode would not lie within the session.
+        """
+        pair = start if isinstance(start, tuple | list) else (start, start)
+        if len(pair) != 2:
+            raise ConfigError(f"start must be a time or two, was {start!r}")
+        first_ns, last_ns = (parse_time(time, "start") for time in pair)
+        if first_ns > last_ns:
+            raise ConfigError(f"start: the first must not be after the last, was {start!r}")
+        if first_ns < self.open_ns:
+            raise ConfigError(
+                f"start must be in the session, from {format_time(self.open_ns)},"
+                f" was {format_time(first_ns)}"
+            )
+        if last_ns + window_ns > self.close_ns:
+            raise ConfigError(
+                f"start: the window ends at {format_time(last_ns + window_ns)}, after the session's"
+                f" close at {format_time(self.close_ns)}, was {start!r}"
+            )
+        return first_ns, last_ns

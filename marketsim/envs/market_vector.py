@@ -1,0 +1,100 @@
+"""Many markets with a learning agent each, stepped by one call of compiled code."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from marketsim.envs.actions import checked_actions
+from marketsim.envs.learner import REWARD, TERMINATED, TRUNCATED
+from marketsim.envs.market_env import MarketEnv
+from marketsim.envs.stepping import THROUGH, TO_ACT, step_markets
+from marketsim.envs.vector import NativeVectorEnv, Step
+from marketsim.kernel import BUDGET, THINK, advance_address
+from marketsim.simulation import EVENTS_A_CALL
+from marketsim.thinking import think
+
+
+class MarketVectorEnv(NativeVectorEnv):
+    """Native vector environment over :class:`~marketsim.envs.market_env.MarketEnv`.
+
+    Equal, step by step and bit for bit, to gymnasium's ``SyncVectorEnv`` of the same environments.
+
+    Parameters
+    ----------
+    num_envs : how many markets.
+    autoreset_mode : "NextStep", "SameStep" or "Disabled".
+    parameters : of each environment; data are read once for all of them.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As the single environment.
+    """
+
+    env_type: ClassVar[type[MarketEnv]]
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        **parameters: Any,
+    ) -> None:
+        first = self.env_type(**parameters)
+        shared = {**parameters, "background": first.background}
+        for used in ("overrides", "data", "tape"):
+            shared.pop(used, None)
+        envs = [first, *(self.env_type(**shared) for _ in range(num_envs - 1))]
+        super().__init__(envs, autoreset_mode)
+        self._rows = np.zeros((num_envs, first.row_width))
+        for env, row in zip(envs, self._rows, strict=True):
+            env._bind(row)
+        self._markets = envs
+        self._told = first._told
+        self._seen = first._seen
+        self._advance = advance_address()
+        self._blocks, self._until_ns, self._stages, self._codes = np.zeros((4, num_envs), np.int64)
+        self._interval_ns = first.task.interval_ns
+        self._learners = np.zeros((num_envs, 1, 4), np.int64)
+        task = first.task
+        agent = first.background.agents_count
+        self._learners[:, 0, :3] = agent, task.act.address, task.observe.address
+        self._learners[:, 0, 3] = [env._row_at for env in envs]
+
+    def _step_envs(self, actions: Any, active: NDArray[np.bool_]) -> Step:
+        envs, rows = self._markets, self._rows
+        checked_actions(self.single_action_space, actions, rows, active)
+        self._blocks[:] = [env._simulation._market.address for env in envs]  # type: ignore[union-attr]
+        self._stages[:] = np.where(active, TO_ACT, THROUGH)
+        self._run()
+        terminated, truncated = rows[:, TERMINATED] != 0.0, rows[:, TRUNCATED] != 0.0
+        for i in np.flatnonzero((terminated | truncated) & active).tolist():
+            envs[i]._ready = False
+        if self.render_mode is not None:
+            for i in np.flatnonzero(active).tolist():
+                envs[i]._note_mid()
+        told = rows[:, self._seen.stop :].T.copy()
+        whole = told.astype(np.int64)
+        infos: dict[str, NDArray[Any]] = {
+            name: whole[at] if kind is int else told[at]
+            for at, (name, kind) in enumerate(self._told)
+        }
+        observations = rows[:, self._seen].astype(np.float32)
+        return observations, rows[:, REWARD].copy(), terminated, truncated, infos
+
+    def _run(self) -> None:
+        """Advance all markets to the ends of their steps, and serve those that ask for it."""
+        stages, codes, blocks, envs = self._stages, self._codes, self._blocks, self._markets
+        until_ns, learners, interval_ns = self._until_ns, self._learners, self._interval_ns
+        while step_markets(
+            self._advance, blocks, learners, interval_ns, EVENTS_A_CALL, until_ns, stages, codes
+        ):
+            waiting = np.flatnonzero(stages != THROUGH).tolist()
+            thinking = [i for i in waiting if codes[i] == THINK]
+            if thinking:
+                think(envs[i].simulation for i in thinking)
+            for i in waiting:
+                if codes[i] not in (THINK, BUDGET):
+                    envs[i].simulation._serve(int(codes[i]))
+                blocks[i] = envs[i]._address
