@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from env_cases import same
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Dict, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -106,27 +107,6 @@ class Walks(NativeVectorEnv):
             for key, value in info.items():
                 infos[key][row] = value
         return observations, rewards, terminated, truncated, infos
-
-
-def same(ours: Any, theirs: Any) -> None:
-    """Equal values, types, dtypes, shapes and keys, all the way down."""
-    assert type(ours) is type(theirs)
-    if isinstance(ours, dict):
-        assert set(ours) == set(theirs)
-        for key in ours:
-            same(ours[key], theirs[key])
-    elif isinstance(ours, tuple | list):
-        assert len(ours) == len(theirs)
-        for one, other in zip(ours, theirs, strict=True):
-            same(one, other)
-    elif isinstance(ours, np.ndarray):
-        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-        if ours.dtype == object:
-            same(list(ours), list(theirs))
-        else:
-            np.testing.assert_array_equal(ours, theirs, strict=True)
-    else:
-        assert ours == theirs
 
 
 def pair(mode: AutoresetMode, longest: int = 6) -> tuple[Walks, SyncVectorEnv]:
