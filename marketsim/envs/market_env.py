@@ -153,7 +153,7 @@ class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
     def _show(self) -> None:
         """Let the task write what there is to see."""
         self._call(self.task.show.address, self._address, self._agent, self._row_at)
-        self._ready = not self._row[TERMINATED]
+        self._ready = not (self._row[TERMINATED] or self._row[TRUNCATED])
         self._note_mid()
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:

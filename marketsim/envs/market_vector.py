@@ -65,7 +65,7 @@ class MarketVectorEnv(NativeVectorEnv):
     def _step_envs(self, actions: Any, active: NDArray[np.bool_]) -> Step:
         envs, rows = self._markets, self._rows
         checked_actions(self.single_action_space, actions, rows, active)
-        self._blocks[:] = [env._address for env in envs]
+        self._blocks[:] = [env._simulation._market.address for env in envs]  # type: ignore[union-attr]
         self._stages[:] = np.where(active, TO_ACT, THROUGH)
         self._run()
         terminated, truncated = rows[:, TERMINATED] != 0.0, rows[:, TRUNCATED] != 0.0
@@ -74,10 +74,12 @@ class MarketVectorEnv(NativeVectorEnv):
         if self.render_mode is not None:
             for i in np.flatnonzero(active).tolist():
                 envs[i]._note_mid()
-        told = rows[:, self._seen.stop :]
-        infos: dict[str, NDArray[Any]] = {}
-        for at, (name, kind) in enumerate(self._told):
-            infos[name] = told[:, at].astype(kind)
+        told = rows[:, self._seen.stop :].T.copy()
+        whole = told.astype(np.int64)
+        infos: dict[str, NDArray[Any]] = {
+            name: whole[at] if kind is int else told[at]
+            for at, (name, kind) in enumerate(self._told)
+        }
         observations = rows[:, self._seen].astype(np.float32)
         return observations, rows[:, REWARD].copy(), terminated, truncated, infos
 

@@ -5,6 +5,7 @@ from gymnasium.envs.registration import register, registry
 #: Name -> module and class of the environment; its native vector environment is beside it.
 ENVIRONMENTS = {
     "marketsim/Execution-v0": "marketsim.envs.execution:Execution",
+    "marketsim/MarketMaking-v0": "marketsim.envs.market_making:MarketMaking",
 }
 
 
