@@ -1,6 +1,5 @@
 """The Stable-Baselines3 adaptor against SB3's own DummyVecEnv of the same single environments."""
 
-import importlib.util
 from typing import Any
 
 import gymnasium
@@ -177,11 +176,9 @@ def test_what_cannot_be_adapted_is_refused() -> None:
 
 
 def test_without_stable_baselines_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.find_spec("marketsim.envs.sb3")
-    assert spec is not None and spec.loader is not None
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("marketsim.envs.sb3.VecEnv", None)
     with pytest.raises(ConfigError, match=r"pip install 'marketsim-lob\[sb3\]'"):
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        make_sb3(NAME, 2, **SHORT)
 
 
 def test_infos_of_some_rows_only() -> None:

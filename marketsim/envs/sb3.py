@@ -4,9 +4,8 @@ References: Raffin et al. (2021), "Stable-Baselines3: reliable reinforcement lea
 implementations"; https://stable-baselines3.readthedocs.io, "Vectorized Environments".
 """
 
-import importlib.util
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -16,18 +15,20 @@ from numpy.typing import NDArray
 from marketsim.envs.vector import NativeVectorEnv
 from marketsim.errors import ConfigError
 
-if importlib.util.find_spec("stable_baselines3") is None:
-    raise ConfigError("sb3: stable-baselines3 is not installed; pip install 'marketsim-lob[sb3]'")
+try:
+    from stable_baselines3.common.vec_env import VecEnv
+except ImportError:  # said when it is asked for
+    if not TYPE_CHECKING:
+        VecEnv = None
 
-from stable_baselines3.common.env_util import is_wrapped
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 Info = dict[str, Any]
 _FINAL = ("final_obs", "final_info")
 
 
-class SB3VecEnv(VecEnv):
+class SB3VecEnv(VecEnv or object):  # type: ignore[misc]
     """A native vector environment as a ``VecEnv``.
 
     It says what a ``DummyVecEnv`` of the single environments says: observations, rewards float32,
@@ -43,10 +44,14 @@ class SB3VecEnv(VecEnv):
     Raises
     ------
     ConfigError
-        For a vector environment of another kind, or another autoreset mode.
+        For a vector environment of another kind, or another autoreset mode; without SB3.
     """
 
     def __init__(self, venv: NativeVectorEnv) -> None:
+        if VecEnv is None:
+            raise ConfigError(
+                "sb3: stable-baselines3 is not installed; pip install 'marketsim-lob[sb3]'"
+            )
         if not isinstance(venv, NativeVectorEnv):
             raise ConfigError(
                 f"venv must be a native vector environment, was {type(venv).__name__}"
@@ -94,7 +99,7 @@ class SB3VecEnv(VecEnv):
         """Keep the actions for :meth:`step_wait`."""
         self._actions = actions
 
-    def step_wait(self) -> VecEnvStepReturn:
+    def step_wait(self) -> "VecEnvStepReturn":
         """Step all rows; those that end are reset, and what they began with is returned.
 
         Raises
@@ -123,14 +128,14 @@ class SB3VecEnv(VecEnv):
 
     # -- rows -------------------------------------------------------------------------------
 
-    def _rows(self, indices: VecEnvIndices) -> list[gymnasium.Env[Any, Any]]:
+    def _rows(self, indices: "VecEnvIndices") -> list[gymnasium.Env[Any, Any]]:
         return [self.venv.envs[row] for row in self._get_indices(indices)]
 
-    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+    def get_attr(self, attr_name: str, indices: "VecEnvIndices" = None) -> list[Any]:
         """Return an attribute of each row."""
         return [env.get_wrapper_attr(attr_name) for env in self._rows(indices)]
 
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+    def set_attr(self, attr_name: str, value: Any, indices: "VecEnvIndices" = None) -> None:
         """Set an attribute of each row to this value."""
         for env in self._rows(indices):
             env.set_wrapper_attr(attr_name, value)
@@ -139,7 +144,7 @@ class SB3VecEnv(VecEnv):
         self,
         method_name: str,
         *method_args: Any,
-        indices: VecEnvIndices = None,
+        indices: "VecEnvIndices" = None,
         **method_kwargs: Any,
     ) -> list[Any]:
         """Call a method of each row."""
@@ -151,9 +156,11 @@ class SB3VecEnv(VecEnv):
     def env_is_wrapped(
         self,
         wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]],
-        indices: VecEnvIndices = None,
+        indices: "VecEnvIndices" = None,
     ) -> list[bool]:
         """Whether each row is in such a wrapper."""
+        from stable_baselines3.common.env_util import is_wrapped
+
         return [is_wrapped(env, wrapper_class) for env in self._rows(indices)]
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
