@@ -6,6 +6,7 @@ from gymnasium.envs.registration import register, registry
 ENVIRONMENTS = {
     "marketsim/Execution-v0": "marketsim.envs.execution:Execution",
     "marketsim/MarketMaking-v0": "marketsim.envs.market_making:MarketMaking",
+    "marketsim/Portfolio-v0": "marketsim.envs.portfolio:Portfolio",
 }
 
 
