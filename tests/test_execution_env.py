@@ -72,7 +72,7 @@ def test_the_environment_does_and_sees_what_a_plain_agent_does(
         assert np.allclose(seen, naive[0], atol=1e-6), (seen.tolist(), naive[0])
         assert reward == pytest.approx(naive[1], rel=1e-6, abs=1e-6)
         assert over == naive[2]
-        assert told == pytest.approx(naive[3], rel=1e-9, abs=1e-7)
+        assert told == pytest.approx(naive[4], rel=1e-9, abs=1e-7)
     mine, its = env.simulation.tape, market.tape
     for column in ("time_ns", "kind", "order_id", "agent_id", "side", "price_ticks", "size_lots"):
         assert np.array_equal(mine.orders[column], its.orders[column]), column
