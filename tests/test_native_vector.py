@@ -21,7 +21,7 @@ ROWS = 5
 
 
 class Walk(gymnasium.Env):
-    """A walk of random length, 1 to ``longest`` steps; infos of each kind of value."""
+    """A walk of random length, 1 to ``longest`` steps; infos of each kind, some now and then."""
 
     metadata = {"render_modes": ["ansi"], "render_fps": 3}
 
@@ -39,7 +39,7 @@ class Walk(gymnasium.Env):
         self.length = int(self.np_random.integers(1, self.longest + 1))
         self.step_number = 0
         self.place = float(self.np_random.uniform(-1, 1))
-        return self.observation(), self.info()
+        return self.observation(), {**self.info(), "begins": self.length}
 
     def observation(self) -> Any:
         return np.array([np.tanh(self.place), self.step_number / self.longest], dtype=np.float32)
@@ -58,7 +58,13 @@ class Walk(gymnasium.Env):
         self.place += (int(action) - 1) * 0.5
         terminated = self.place > 2
         truncated = self.step_number >= self.length
-        return self.observation(), self.place * 2, terminated, truncated, self.info()
+        return (
+            self.observation(),
+            self.place * 2,
+            terminated,
+            truncated,
+            {**self.info(), "moved": 0.5},
+        )
 
     def render(self) -> str:
         return f"{self.place:.2f}"
@@ -92,6 +98,7 @@ class Walks(NativeVectorEnv):
             "left": np.ones(n, dtype=bool),
             "name": np.full(n, "rubbish", dtype=object),
             "pair": np.full((n, 2), 77.0),
+            "moved": np.full(n, 77.0),
         }
         for row in np.flatnonzero(active):
             (observations[row], rewards[row], terminated[row], truncated[row], info) = self.envs[
@@ -115,7 +122,7 @@ def spoil(result: Any) -> None:
         if isinstance(part, dict):
             spoil(part.values())
         elif isinstance(part, np.ndarray):
-            part[...] = None if part.dtype == object else 1
+            part[...] = None if part.dtype == object else part == 0
 
 
 @pytest.mark.parametrize("mode", MODES)
