@@ -1,9 +1,9 @@
 """PPO learns to buy 2,000 lots in half an hour of the RMSC04 market, against TWAP.
 
 Every 30 seconds it buys up to 67 lots at the market, joins the best bid, or waits; its reward is
-minus the implementation shortfall (Perold 1988) in basis points. TWAP buys 67 lots a minute. What can
-be gained is in the timing: the book's imbalance says a good deal about the price of the next minutes
-(Cartea, Jaimungal & Penalva 2015), and orders of this size move it little.
+minus the implementation shortfall (Perold 1988) in basis points. TWAP buys 67 lots a minute. What
+can be gained is in the timing: the book's imbalance says a good deal about the price of the next
+minutes (Cartea, Jaimungal & Penalva 2015), and orders of this size move it little.
 
 Run with ``python examples/ppo_execution.py``: some 15 minutes on two cores; ``--quick`` takes
 seconds, ``--resume`` goes on after an interruption.
