@@ -7,7 +7,6 @@ import numpy as np
 
 from marketsim.agent import Agent, Fill, Handle, OrderUpdate
 from marketsim.envs.execution import Execution
-from marketsim.tape import Tape
 
 AT_MARKET = None
 
@@ -29,10 +28,11 @@ class NaiveExecution(Agent):
         self.cash = self.worth = 0.0
         self.mids: list[float] = []
         self.order = self.order_lots = self.order_price = 0
-        self.cancelling, self.wish = False, (0, 0)
+        self.cancelling = False
+        self.wish: tuple[int, int | None] = (0, 0)
         self.taker = self.taker_lots = 0
         self.spread = 0
-        self.over = False
+        self.over, self.first = False, 0
 
     # -- what it does ---------------------------------------------------------------------------
 
@@ -79,24 +79,27 @@ class NaiveExecution(Agent):
             self.want(market, lots, price)
 
     def want(self, market: Handle, lots: int, price: int | None) -> None:
-        if self.order_lots > 0:
-            if lots == self.order_lots and price == self.order_price and not self.cancelling:
-                self.wish = (0, 0)
-                return
-            self.take_back(market)
+        stands = self.order_lots > 0 and not self.cancelling
+        if stands and lots == self.order_lots and price == self.order_price:
+            self.wish = (0, 0)
+            return
+        self.cancel(market)
         self.wish = (lots, price)
-        if self.order_lots <= 0:
-            self.send_wish(market)
+        self.send_wish(market)
 
     def take_back(self, market: Handle) -> None:
         self.wish = (0, 0)
+        self.cancel(market)
+
+    def cancel(self, market: Handle) -> None:
         if self.order_lots > 0 and not self.cancelling:
             self.cancelling = True
             market.cancel(self.order)
 
     def send_wish(self, market: Handle) -> None:
-        self.order_lots, self.cancelling = 0, False
         lots, price = self.wish
+        if not lots or self.order_lots > 0 or (price is AT_MARKET and self.taker_lots > 0):
+            return
         self.wish = (0, 0)
         lots = min(lots, self.task.quantity - self.filled - self.taker_lots)
         if lots <= 0:
@@ -124,9 +127,9 @@ class NaiveExecution(Agent):
         if self.taker_lots > 0 and order_id == self.taker:
             self.taker_lots = max(self.taker_lots - lots, 0)
         elif self.order_lots > 0 and order_id == self.order:
-            self.order_lots -= lots
-            if self.order_lots <= 0:
-                self.send_wish(market)
+            self.order_lots = max(self.order_lots - lots, 0)
+            self.cancelling = self.cancelling and self.order_lots > 0
+        self.send_wish(market)
 
     # -- what it sees ---------------------------------------------------------------------------
 
@@ -173,11 +176,12 @@ class NaiveExecution(Agent):
         self.seen.append((observation, reward, over, info))
 
     def benchmark(self, market: Handle) -> float:
-        """Of "vwap", what the trades until now say is told by the test: they may be too new."""
         if self.task.benchmark == "twap" and self.step > 0:
             return float(np.mean(self.mids[1:]))
         if self.task.benchmark == "vwap":
-            return volume_weighted(market, self.start_ns, self.mids[0])
+            trades = market._simulation.tape.trades
+            self.first = len(trades["time_ns"]) if self.step == 0 else self.first
+            return volume_weighted(trades, self.first, self.mids[0])
         return self.mids[0]
 
     def cost_of(self, market: Handle, lots: int) -> float:
@@ -198,12 +202,10 @@ class NaiveExecution(Agent):
         return 1e4 * ticks / self.mids[0]
 
 
-def volume_weighted(market: Handle, start_ns: int, otherwise: float) -> float:
-    """Mean price of all trades from after the start until now."""
-    tape: Tape = market._simulation.tape
-    new = tape.trades["time_ns"] > start_ns
-    lots = tape.trades["size_lots"][new].astype(float)
-    return float(lots @ tape.trades["price_ticks"][new] / lots.sum()) if lots.sum() else otherwise
+def volume_weighted(trades: Any, first: int, otherwise: float) -> float:
+    """Mean price of all trades from one on."""
+    lots = trades["size_lots"][first:].astype(float)
+    return float(lots @ trades["price_ticks"][first:] / lots.sum()) if lots.sum() else otherwise
 
 
 def tilt(bids: Any, asks: Any) -> float:

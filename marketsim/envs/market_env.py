@@ -73,6 +73,7 @@ class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
         if not isinstance(background, Background):
             background = Background(background, overrides, data, tape)
         self.background = background
+        background.check_symbol(self.task.symbol)
         self._window_ns = self.task.window_ns
         self._start_ns = background.start_range(start, self._window_ns)
         self.observation_space: Any = self.task.observation_space
@@ -267,11 +268,10 @@ class MarketEnv(gymnasium.Env[NDArray[np.float32], Any]):
             simulation = Simulation.load(state, {LEARNER_NAME: self.task}, self.background.data)
         else:
             raise StateError(f"state must be of save_state() or its file, was {state!r}")
-        names, config = simulation.agent_names, simulation.config
+        names = simulation.agent_names
         if LEARNER_NAME not in names or simulation.agent(LEARNER_NAME) != self.task:
             raise StateError(f"state: must be of an environment with the same task, {self.task}")
-        if config.config_hash != self.background.config.config_hash:
-            raise StateError("state: must be of an environment with the same background")
+        self.background.check_state(simulation)
         self._enter(simulation)
         self._show()
 

@@ -127,13 +127,23 @@ def _act(m, agent, row):
 
 
 @helper
+def nearest(m, agent, side, price):
+    """The nearest price on the symbol's tick; of two as near, the one further from the mid."""
+    below = on_grid(m, agent, BUY, int(math.floor(price)))
+    above = on_grid(m, agent, SELL, int(math.ceil(price)))
+    if price - below == above - price:
+        return below if side > 0 else above
+    return below if price - below < above - price else above
+
+
+@helper
 def quote(m, agent, bid_offset, ask_offset, bid_lots, ask_lots):
     """Want a bid and an ask, so far from the mid [ticks], and no more than the inventory allows."""
     mid = learner(m, agent).mid
     bid_lots = whole(m, agent, min(bid_lots, free_lots(m, agent, BUY)))
     ask_lots = whole(m, agent, min(ask_lots, free_lots(m, agent, SELL)))
-    bid = on_grid(m, agent, BUY, int(math.floor(mid - bid_offset)))
-    ask = on_grid(m, agent, SELL, int(math.ceil(mid + ask_offset)))
+    bid = nearest(m, agent, BUY, mid - bid_offset)
+    ask = nearest(m, agent, SELL, mid + ask_offset)
     if bid == ask and bid_lots > 0 and ask_lots > 0:  # they would trade with each other
         bid = on_grid(m, agent, BUY, bid - 1)
         ask = on_grid(m, agent, SELL, ask + 1)

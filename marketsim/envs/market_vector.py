@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from marketsim import checks
 from marketsim.envs.actions import checked_actions
 from marketsim.envs.learner import REWARD, TERMINATED, TRUNCATED
 from marketsim.envs.market_env import MarketEnv
@@ -41,6 +42,7 @@ class MarketVectorEnv(NativeVectorEnv):
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         **parameters: Any,
     ) -> None:
+        checks.integer("num_envs", num_envs, 1)
         first = self.env_type(**parameters)
         shared = {**parameters, "background": first.background}
         for used in ("overrides", "data", "tape"):

@@ -364,6 +364,8 @@ class NativeVectorEnv(VectorEnv[Array, Array, Array], ABC):
             infos[f"_{name}"][ended] = False
             final_info[name] = kept
             final_info[f"_{name}"] = ended.copy()
+        if ended.all():
+            infos.clear()  # no row is left that says what a step says
         infos["final_obs"], infos["_final_obs"] = final_obs, ended.copy()
         infos["final_info"], infos["_final_info"] = final_info, ended.copy()
         self._reset_into(ended, observations, infos)
