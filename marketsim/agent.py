@@ -109,6 +109,8 @@ class Agent:
     #: Compiled code that gets its messages until Python does, or none.
     wake: ClassVar["Callback | None"] = None
     wants_answers: ClassVar[bool] = True
+    #: Whether the answers include that an order was accepted.
+    wants_acceptances: ClassVar[bool] = True
     hears_fills: ClassVar[bool] = True
 
     def on_start(self, market: "Handle") -> None:
@@ -161,6 +163,8 @@ class CompiledAgent:
 
     wake: ClassVar["Callback"]
     wants_answers: ClassVar[bool] = True
+    #: Whether the answers include that an order was accepted.
+    wants_acceptances: ClassVar[bool] = True
     hears_fills: ClassVar[bool] = True
     #: Of one that is given as an object; None is the market's own, and its first symbol.
     latency_ns: int | None = None

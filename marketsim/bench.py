@@ -28,6 +28,7 @@ BENCHMARKS = {
     "batch": "marketsim.bench_markets:batch",
     "evaluate": "marketsim.bench_evaluate:evaluate",
     "world": "marketsim.bench_world:world",
+    "env": "marketsim.bench_envs:env",
     "cold-start": "marketsim.bench_process:cold_start",
     "memory": "marketsim.bench_process:memory",
 }

@@ -48,6 +48,7 @@ class Sizes:
     model : name or folder of the trained model whose market is timed.
     world : parameters of the untrained models that are timed on a recorded flow; ``world_calls`` of
         each are, and ``world_s`` seconds of the market around a model.
+    env_steps : of an episode of each environment, a simulated second each.
     repeats : of everything that is timed; the fastest counts.
     """
 
@@ -65,6 +66,7 @@ class Sizes:
     world: Mapping[str, Any] = field(default_factory=dict)
     world_calls: int = 100
     world_s: int = 300
+    env_steps: int = 22_800
     repeats: int = 5
 
 

@@ -13,7 +13,12 @@ from marketsim.latency import ConstantLatency
 from marketsim.market import Market
 from marketsim.oracle import draw_paths
 from marketsim.rulebook import install_rules, schedule
-from marketsim.settlement import HEARS_ANSWERS, HEARS_FILLS, HEARS_REFUSALS
+from marketsim.settlement import (
+    HEARS_ACCEPTANCES,
+    HEARS_ANSWERS,
+    HEARS_FILLS,
+    HEARS_REFUSALS,
+)
 from marketsim.tape import Tape
 
 if TYPE_CHECKING:
@@ -280,7 +285,8 @@ def _add_group(
     records = market.view("agents")[members.start : members.stop]
     records["kind"] = kind
     records["inbox_head"] = records["inbox_tail"] = -1
-    records["wants"] = (HEARS_ANSWERS if built.wants_answers else 0) | (
+    answers = HEARS_ANSWERS | (HEARS_ACCEPTANCES if built.wants_acceptances else 0)
+    records["wants"] = (answers if built.wants_answers else 0) | (
         HEARS_FILLS | HEARS_REFUSALS if built.hears_fills else 0
     )
     looks_back_ns = 0

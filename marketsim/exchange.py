@@ -36,6 +36,7 @@ from marketsim.refusal import (
 from marketsim.rules import CALL
 from marketsim.settlement import (
     CANCELLED,
+    HEARS_ACCEPTANCES,
     HEARS_ANSWERS,
     HEARS_REFUSALS,
     L3,
@@ -105,7 +106,7 @@ def enter_order(m, b, order_id, agent, side, price, size, display, stop, flags):
         if book.state and flags & MARKET and not pending:
             price, flags = bound_price(m, b, side, price), bound_flags(m, b, side, flags)
         submit(m, b, order_id, agent, side, price, size, display, stop, flags)
-    if wants(m, agent):
+    if agents(m, agent).wants & HEARS_ACCEPTANCES:
         tell(m, ACCEPTED, agent, b, order_id, side, shown_price, size, flags, 0, 0, 0)
     settle_outcomes(m, b, side, volume, last)
     if has_feeds(m) and not pending and not flags & NEVER_RESTS:

@@ -130,7 +130,8 @@ class Market:
 
     def view(self, name: str) -> Any:
         """Structured array over a pool; invalid after the next growth."""
-        offset, count = int(self.header[f"{name}_offset"]), self.capacities[name]
+        header = self.header
+        offset, count = int(header[f"{name}_offset"]), int(header[f"{name}_capacity"])
         return self.block[offset : offset + count * POOLS[name].itemsize].view(POOLS[name])
 
     def grow(self) -> None:

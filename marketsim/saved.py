@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from marketsim.tape import MemoryTape, Tape
 if TYPE_CHECKING:
     from marketsim.simulation import Simulation
 
-_FORMAT = "marketsim-simulation-1"
+_FORMAT = "marketsim-simulation-2"
 _TABLES = ("orders", "trades", "deltas")
 
 
@@ -54,6 +55,7 @@ def save(simulation: "Simulation", path: Path) -> None:
         "seed": simulation.seed,
         "names": simulation.agent_names,
         "given": simulation.given_agents,
+        "populations": _populations(simulation),
         "agents": agents,
         "source_digest": simulation.source_digest,
         "wall_s": simulation._wall_s,
@@ -143,8 +145,23 @@ def _check_same(path: Path, simulation: "Simulation", head: dict[str, Any]) -> N
             f"{path}: agents were {head['names']}, are {simulation.agent_names} now: same names and"
             " order are needed"
         )
+    now = _populations(simulation)
+    for name, then in head["populations"].items():
+        if now.get(name) != then:
+            raise StateError(
+                f"{path}: agents.{name} must be given again as it was, {then}, was {now.get(name)}"
+            )
     if simulation.source is not None and simulation.source.digest() != head["source_digest"]:
         raise StateError(f"{path}: the data it replays has changed since it was saved")
+
+
+def _populations(simulation: "Simulation") -> dict[str, str]:
+    """Compiled agents that were given as objects, as text: their parameters lie in the block."""
+    return {
+        group.name: repr(group.compiled)
+        for group in simulation.groups
+        if group.name in simulation.given_agents and is_dataclass(group.compiled)
+    }
 
 
 def _addresses(simulation: "Simulation", market: Market) -> Any:

@@ -42,7 +42,7 @@ SELF_TRADE = int(Cancelled.SELF_TRADE)
 L3, TRADES = int(Feed.L3), int(Feed.TRADES)
 TELL_L3, TELL_TRADE = int(Message.L3), int(Message.TRADE)
 #: What an agent hears of its orders: bits of ``agents.wants``.
-HEARS_FILLS, HEARS_ANSWERS, HEARS_REFUSALS = 1, 2, 4
+HEARS_FILLS, HEARS_ANSWERS, HEARS_REFUSALS, HEARS_ACCEPTANCES = 1, 2, 4, 8
 TAPE_FULL = -1  # in ``header.grow_pool``: take the tape's rows away instead of growing
 ORDER_ROWS, HISTORY = POOL_NAMES.index("order_rows"), POOL_NAMES.index("history")
 TRADE_ROWS, DELTA_ROWS = POOL_NAMES.index("trade_rows"), POOL_NAMES.index("delta_rows")

@@ -8,7 +8,6 @@ from naive_learner import AT_MARKET, NaiveLearner, Seen, tilts
 
 from marketsim.agent import Handle
 from marketsim.envs.execution import Execution
-from marketsim.tape import Tape
 
 
 class NaiveExecution(NaiveLearner):
@@ -17,7 +16,7 @@ class NaiveExecution(NaiveLearner):
     def __init__(self, task: Execution, start_ns: int, actions: list[Any]) -> None:
         super().__init__(task, start_ns, actions)
         self.side = 1 if task.side == "buy" else -1
-        self.worth = 0.0
+        self.worth, self.first = 0.0, 0
 
     @property
     def filled(self) -> int:
@@ -87,11 +86,12 @@ class NaiveExecution(NaiveLearner):
         return observation, reward, over, False, info
 
     def benchmark(self, market: Handle) -> float:
-        """Of "vwap", what the trades until now say is told by the test: they may be too new."""
         if self.task.benchmark == "twap" and self.step > 0:
             return float(np.mean(self.mids[1:]))
         if self.task.benchmark == "vwap":
-            return volume_weighted(market, self.start_ns, self.mids[0])
+            trades = market._simulation.tape.trades
+            self.first = len(trades["time_ns"]) if self.step == 0 else self.first
+            return volume_weighted(trades, self.first, self.mids[0])
         return self.mids[0]
 
     def cost_of(self, market: Handle, lots: int) -> float:
@@ -109,9 +109,7 @@ class NaiveExecution(NaiveLearner):
         return cost + left * (worst + slope * left / 2)
 
 
-def volume_weighted(market: Handle, start_ns: int, otherwise: float) -> float:
-    """Mean price of all trades from after the start until now."""
-    tape: Tape = market._simulation.tape
-    new = tape.trades["time_ns"] > start_ns
-    lots = tape.trades["size_lots"][new].astype(float)
-    return float(lots @ tape.trades["price_ticks"][new] / lots.sum()) if lots.sum() else otherwise
+def volume_weighted(trades: Any, first: int, otherwise: float) -> float:
+    """Mean price of all trades from one on."""
+    lots = trades["size_lots"][first:].astype(float)
+    return float(lots @ trades["price_ticks"][first:] / lots.sum()) if lots.sum() else otherwise

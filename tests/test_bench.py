@@ -21,6 +21,7 @@ TINY = Sizes(
     world={"layers": 1, "width": 16, "heads": 2},
     world_calls=2,
     world_s=5,
+    env_steps=24,
     repeats=1,
 )
 KEYS = ["name", "metric", "value", "unit", "reference", "ratio"]
@@ -38,6 +39,7 @@ def test_names() -> None:
         "batch",
         "evaluate",
         "world",
+        "env",
         "cold-start",
         "memory",
     ]
@@ -59,7 +61,7 @@ def test_rows(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["stream", "day", "rules", "batch", "evaluate", "world", "cold-start", "memory"]
+    "name", ["stream", "day", "rules", "batch", "evaluate", "world", "env", "cold-start", "memory"]
 )
 def test_rows_of_processes(name: str) -> None:
     rows = bench.run([name], sizes=TINY)

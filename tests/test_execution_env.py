@@ -39,7 +39,7 @@ def tasks(draw: Any) -> Execution:
 
     parameters: dict[str, Any] = {
         "side": one("buy", "sell"), "quantity": one(1, 30, 400, 20_000),
-        "latency_ns": one(0, 1, 30_000_000, 2 * SECOND), "computation_delay_ns": 0,
+        "latency_ns": one(0, 1, 30_000_000, 1_900_000_001), "computation_delay_ns": 0,
         "benchmark": one("arrival", "twap", "vwap"), "interval": one("1s", "3s"),
         "window": one("15s", "60s"),
         "unfilled_bps": one(0.0, 5.0), "actions": one("discrete", "continuous"),

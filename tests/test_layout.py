@@ -20,6 +20,7 @@ ON_TOP = {
     "batch",
     "bench",
     "bench_engine",
+    "bench_envs",
     "bench_evaluate",
     "bench_markets",
     "bench_process",

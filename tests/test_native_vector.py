@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from env_cases import same
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Dict, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -20,7 +21,7 @@ ROWS = 5
 
 
 class Walk(gymnasium.Env):
-    """A walk of random length, 1 to ``longest`` steps; infos of each kind of value."""
+    """A walk of random length, 1 to ``longest`` steps; infos of each kind, some now and then."""
 
     metadata = {"render_modes": ["ansi"], "render_fps": 3}
 
@@ -38,7 +39,7 @@ class Walk(gymnasium.Env):
         self.length = int(self.np_random.integers(1, self.longest + 1))
         self.step_number = 0
         self.place = float(self.np_random.uniform(-1, 1))
-        return self.observation(), self.info()
+        return self.observation(), {**self.info(), "begins": self.length}
 
     def observation(self) -> Any:
         return np.array([np.tanh(self.place), self.step_number / self.longest], dtype=np.float32)
@@ -57,7 +58,13 @@ class Walk(gymnasium.Env):
         self.place += (int(action) - 1) * 0.5
         terminated = self.place > 2
         truncated = self.step_number >= self.length
-        return self.observation(), self.place * 2, terminated, truncated, self.info()
+        return (
+            self.observation(),
+            self.place * 2,
+            terminated,
+            truncated,
+            {**self.info(), "moved": 0.5},
+        )
 
     def render(self) -> str:
         return f"{self.place:.2f}"
@@ -91,6 +98,7 @@ class Walks(NativeVectorEnv):
             "left": np.ones(n, dtype=bool),
             "name": np.full(n, "rubbish", dtype=object),
             "pair": np.full((n, 2), 77.0),
+            "moved": np.full(n, 77.0),
         }
         for row in np.flatnonzero(active):
             (observations[row], rewards[row], terminated[row], truncated[row], info) = self.envs[
@@ -99,27 +107,6 @@ class Walks(NativeVectorEnv):
             for key, value in info.items():
                 infos[key][row] = value
         return observations, rewards, terminated, truncated, infos
-
-
-def same(ours: Any, theirs: Any) -> None:
-    """Equal values, types, dtypes, shapes and keys, all the way down."""
-    assert type(ours) is type(theirs)
-    if isinstance(ours, dict):
-        assert set(ours) == set(theirs)
-        for key in ours:
-            same(ours[key], theirs[key])
-    elif isinstance(ours, tuple | list):
-        assert len(ours) == len(theirs)
-        for one, other in zip(ours, theirs, strict=True):
-            same(one, other)
-    elif isinstance(ours, np.ndarray):
-        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
-        if ours.dtype == object:
-            same(list(ours), list(theirs))
-        else:
-            np.testing.assert_array_equal(ours, theirs, strict=True)
-    else:
-        assert ours == theirs
 
 
 def pair(mode: AutoresetMode, longest: int = 6) -> tuple[Walks, SyncVectorEnv]:
@@ -135,7 +122,7 @@ def spoil(result: Any) -> None:
         if isinstance(part, dict):
             spoil(part.values())
         elif isinstance(part, np.ndarray):
-            part[...] = None if part.dtype == object else 1
+            part[...] = None if part.dtype == object else part == 0
 
 
 @pytest.mark.parametrize("mode", MODES)

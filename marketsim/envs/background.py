@@ -7,10 +7,10 @@ from typing import Any
 
 from marketsim import checks
 from marketsim.agent import GivenAgents
-from marketsim.build import _open, _session
+from marketsim.build import _open, _session, _symbols
 from marketsim.clock import format_time, parse_time
 from marketsim.configs import SimulationConfig, load_config
-from marketsim.errors import ConfigError
+from marketsim.errors import ConfigError, StateError
 from marketsim.simulation import Simulation
 from marketsim.tape import Tape
 
@@ -47,12 +47,39 @@ class Background:
         self.config = replace(loaded, tape=replace(loaded.tape, enabled=enabled))
         self.data = data if data is not None else _open(self.config)
         self.open_ns, self.close_ns = _session(self.config, self.data)
+        self.symbols = [symbol.name for symbol in _symbols(self.config, self.data)]
         #: Agents of the configuration: the number of the first that is added to them.
         self.agents_count = sum(entry.count for entry in self.config.agents)
 
     def market(self, seed: int, agents: GivenAgents) -> Simulation:
         """A market of this seed, at its beginning, with further agents."""
         return Simulation(self.config, seed, agents=agents, data=self.data)
+
+    def check_symbol(self, symbol: str | None) -> None:
+        """See that there is such a symbol; None is the first.
+
+        Raises
+        ------
+        ConfigError
+            If there is not.
+        """
+        if symbol is not None:
+            checks.choice("symbol", symbol, self.symbols)
+
+    def check_state(self, state: Simulation) -> None:
+        """See that a market is one of this background.
+
+        Raises
+        ------
+        StateError
+            If its configuration or its data are others.
+        """
+        if state.config.config_hash != self.config.config_hash:
+            raise StateError("state: must be of an environment with the same background")
+        theirs, ours = state.source, self.data
+        if theirs is not ours:
+            if theirs is None or ours is None or theirs.digest() != ours.digest():
+                raise StateError("state: must be of an environment with the same data")
 
     def start_range(self, start: Start, window_ns: int) -> tuple[int, int]:
         """First and last start of an episode of this length [ns], from a time or a pair of times.

@@ -7,6 +7,7 @@ ENVIRONMENTS = {
     "marketsim/Execution-v0": "marketsim.envs.execution:Execution",
     "marketsim/Investor-v0": "marketsim.envs.investor:Investor",
     "marketsim/MarketMaking-v0": "marketsim.envs.market_making:MarketMaking",
+    "marketsim/Portfolio-v0": "marketsim.envs.portfolio:Portfolio",
 }
 
 

@@ -45,6 +45,7 @@ class Task(Population):
     wake, state = _wake, LEARNER
     hears_fills: ClassVar[bool] = True
     wants_answers: ClassVar[bool] = True
+    wants_acceptances: ClassVar[bool] = False
     begin: ClassVar[Callback]
     act: ClassVar[Callback]
     observe: ClassVar[Callback]

@@ -158,15 +158,41 @@ class NativeVectorEnv(VectorEnv[Array, Array, Array], ABC):
                     "options['reset_mask'] must be true in all rows at the first reset: "
                     f"rows {np.flatnonzero(~mask).tolist()} have no episode to go on with"
                 )
+        return self._begin([(rows, [seeds[row] for row in rows], options)])
+
+    def reset_each(
+        self, seeds: Sequence[int | None], options: Sequence[dict[str, Any] | None]
+    ) -> tuple[Array, dict[str, Any]]:
+        """Start an episode in each sub-environment, with a seed and options of its own.
+
+        Raises
+        ------
+        ValueError : as many seeds and options as there are sub-environments were needed
+        """
+        if len(seeds) != self.num_envs or len(options) != self.num_envs:
+            raise ValueError(
+                f"seeds and options must hold {self.num_envs} each, "
+                f"held {len(seeds)} and {len(options)}"
+            )
+        if all(one is None for one in options):
+            return self._begin([(range(self.num_envs), seeds, None)])
+        return self._begin([([row], [seeds[row]], options[row]) for row in range(self.num_envs)])
+
+    def _begin(
+        self,
+        groups: Iterable[tuple[Sequence[int], Sequence[int | None], dict[str, Any] | None]],
+    ) -> tuple[Array, dict[str, Any]]:
+        """Reset groups of rows, each with its seeds and options."""
         infos: dict[str, Any] = {}
         self._started = False  # should a sub-environment refuse: no step on half a reset
         ended = self._ended.copy()
-        for row, (observation, info) in zip(
-            rows, self._reset_envs(rows, [seeds[row] for row in rows], options), strict=True
-        ):
-            self._last[row] = observation
-            ended[row] = False
-            infos = self._add_info(infos, info, row)
+        for rows, seeds, options in groups:
+            for row, (observation, info) in zip(
+                rows, self._reset_envs(rows, seeds, options), strict=True
+            ):
+                self._last[row] = observation
+                ended[row] = False
+                infos = self._add_info(infos, info, row)
         self._started = True
         self._set_ended(ended)
         return self._last.copy(), infos
@@ -338,6 +364,8 @@ class NativeVectorEnv(VectorEnv[Array, Array, Array], ABC):
             infos[f"_{name}"][ended] = False
             final_info[name] = kept
             final_info[f"_{name}"] = ended.copy()
+        if ended.all():
+            infos.clear()  # no row is left that says what a step says
         infos["final_obs"], infos["_final_obs"] = final_obs, ended.copy()
         infos["final_info"], infos["_final_info"] = final_info, ended.copy()
         self._reset_into(ended, observations, infos)
