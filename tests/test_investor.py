@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from busy_market import BUSY, LATENCIES, SECOND, START, compare, most_exposed, settle
+from busy_market import BUSY, LATENCIES, START, compare, most_exposed, settle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_investor import NaiveInvestor
