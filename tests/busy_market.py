@@ -28,7 +28,7 @@ LATENCIES: list[dict[str, Any]] = [
     {"model": "constant", "latency_ns": 0},
     {"model": "constant", "latency_ns": 700_000_000},
     {"model": "uniform", "low_ns": 0, "high_ns": 1_500_000_000},
-    {"model": "cubic", "min_latency_ns": 1_000_000, "jitter": 1.0, "jitter_clip": 0.001},
+    {"model": "cubic", "min_latency_ns": 1_000_000, "jitter": 1.0, "jitter_clip": 0.1},
     {"model": "geometry"},
 ]
 
