@@ -241,11 +241,10 @@ def fit_rates(reach: ArrayLike, interval_s: float) -> tuple[float, float]:
 def _single(env: Any) -> MarketEnv:
     """The environment, or the first of a vector of them, without wrappers."""
     base = env.unwrapped
-    if not isinstance(base, MarketEnv):
-        base = base.envs[0].unwrapped
-    if not isinstance(base, MarketEnv):
-        raise ConfigError(f"env must be of a task in a market, was {base}")
-    return base
+    for single in (base, *getattr(base, "envs", ())[:1]):
+        if isinstance(single.unwrapped, MarketEnv):
+            return single.unwrapped
+    raise ConfigError(f"env must be of a task in a market, was {base}")
 
 
 def _task_of(env: Any, kind: type[AnyTask]) -> AnyTask:
