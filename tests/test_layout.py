@@ -44,6 +44,7 @@ ON_TOP = {
     "plots",
     "report",
     "report_tables",
+    "returns_run",
     "sample_cli",
     "sampling",
     "simulation",

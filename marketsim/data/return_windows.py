@@ -73,6 +73,29 @@ class Windows:
         grown = np.exp(np.cumsum(self.log_returns, axis=1, dtype=np.float64))
         return self.initial_prices[:, None] * grown
 
+    def series(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """All returns once, in order of time, and where each one's successor is.
+
+        Windows that overlap in time share returns. Those of unknown start are left out, as nobody
+        knows what they share, unless all are: each is then taken to share nothing.
+
+        Returns
+        -------
+        log_returns : float32[m, d]
+        successor : int64[m] – row of the return that follows; -1 where it is not known
+        """
+        known = self.start_s != UNKNOWN_S
+        if not known.any():
+            rows = np.arange(len(self) * self.steps)
+            ends = rows % self.steps == self.steps - 1
+            return self.log_returns.reshape(len(rows), -1), np.where(ends, -1, rows + 1)
+        time_s = self.start_s[known, None] + self.step_s * np.arange(1, self.steps + 1)
+        found, rows = np.unique(time_s, return_index=True)
+        successor = np.searchsorted(found, found + self.step_s)
+        at = np.minimum(successor, len(found) - 1)
+        successor = np.where(found[at] == found + self.step_s, at, -1)
+        return self.log_returns[known].reshape(time_s.size, -1)[rows], successor
+
     def take(self, rows: Any) -> "Windows":
         """Windows of these rows, indices or a mask."""
         return replace(
@@ -152,6 +175,24 @@ class Windows:
                 f"windows: too few to split, part {number} of {len(self)} windows has none"
             )
         return self.take(rows)
+
+
+def as_windows(values: "Windows | NDArray[Any]") -> Windows:
+    """Windows as they are; log returns [n, T, d] as windows of unknown time and price 1.
+
+    Raises
+    ------
+    DataError : anything else
+    """
+    if isinstance(values, Windows):
+        return values
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        raise DataError(f"windows: must be Windows or an array, was {type(values).__name__}")
+    log_returns = values.astype(np.float32)
+    check_log_returns(log_returns)
+    n, _, d = log_returns.shape
+    names = tuple(f"asset {number}" for number in range(1, d + 1))
+    return Windows(log_returns, np.ones((n, d)), np.full(n, UNKNOWN_S), names, 3600)
 
 
 def check_log_returns(values: NDArray[Any]) -> None:
