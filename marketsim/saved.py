@@ -28,6 +28,8 @@ _TABLES = ("orders", "trades", "deltas")
 
 def save(simulation: "Simulation", path: Path) -> None:
     """See :meth:`marketsim.simulation.Simulation.save`."""
+    if not path.name:
+        raise DataError(f"path must name a file, was {str(path)!r}")
     arrays = _arrays(simulation)
     beside = path.with_name(path.name + ".tmp")
     try:

@@ -15,7 +15,7 @@ from marketsim.envs.background import Background
 from marketsim.envs.execution import ExecutionEnv, ExecutionVectorEnv
 from marketsim.envs.investor import InvestorEnv
 from marketsim.envs.multi_agent import MultiAgentEnv
-from marketsim.errors import ConfigError
+from marketsim.errors import ConfigError, DataError
 from marketsim.simulation import Simulation
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
@@ -193,3 +193,16 @@ def test_what_is_no_background_is_refused() -> None:
     for wrong in (3, "day.zip", {}):
         with pytest.raises(ConfigError, match="data must be a tape or None, was"):
             Background("rmsc04", data=wrong)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_a_delay_is_refused() -> None:
+    for field in ("latency_ns", "computation_delay_ns"):
+        with pytest.raises(ConfigError, match=f"{field} must be <= 86400000000000, was"):
+            InvestorEnv(BUSY, **{field: 2**63 - 1})
+
+
+def test_a_state_needs_the_name_of_a_file() -> None:
+    env = InvestorEnv(BUSY, start=START, window="2min")
+    env.reset(seed=0)
+    with pytest.raises(DataError, match="path must name a file, was '.'"):
+        env.save_state("")
