@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -19,7 +19,7 @@ from marketsim.simulation import Simulation
 from marketsim.tape import Tape
 
 RENDER_MODES = ("ansi", "rgb_array")
-_OPTIONS = ("start", "state")
+OPTIONS = ("start", "state")
 
 
 class MarketEpisodes:
@@ -36,9 +36,6 @@ class MarketEpisodes:
     ConfigError, DataError
         See there.
     """
-
-    #: Options of a reset that nobody knows are refused; else only those like a known one.
-    _strict_options: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -86,7 +83,13 @@ class MarketEpisodes:
 
     # -- episodes ---------------------------------------------------------------------------
 
-    def _begin(self, rng: np.random.Generator, options: dict[str, Any] | None) -> None:
+    def _checked_options(self, options: Any) -> dict[str, Any]:
+        """Options of a reset; those that nobody knows are refused."""
+        known = checks.mapping("options", options)
+        checks.refuse_unknown("options", known, OPTIONS)
+        return known
+
+    def _begin(self, rng: np.random.Generator, options: Any) -> None:
         """Begin an episode: a new market, or a state.
 
         Raises
@@ -95,9 +98,7 @@ class MarketEpisodes:
             For an unknown option, a start outside the session, a market without quotes then.
         """
         self._stop()
-        options = checks.mapping("options", options)
-        for name in options if self._strict_options else ():
-            checks.refuse_unknown("options", [name], _OPTIONS)
+        options = self._checked_options(options)
         if "state" in options:
             if "start" in options:
                 raise ConfigError("options: give start or state, were both")
