@@ -72,6 +72,23 @@ def test_the_environment_does_and_sees_what_a_plain_agent_does(
     assert account["known_cash"] == account["cash"]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_messages_that_overtake_each_other(seed: int) -> None:
+    """Cancels come before their orders, fills while an order waits, quotes while it clears."""
+    task = MarketMaking(
+        interval="1s", window="120s", quote_size=30, max_inventory=90, clear_action=True
+    )
+    background = {**BUSY, "latency": LATENCIES[2]}
+    env = MarketMakingEnv(
+        background, start=START, tape=True, overrides={"tape.levels": 1}, **vars(task)
+    )
+    rng = np.random.default_rng(seed)
+    near = rng.choice([0, 5, 6, CLEAR], task.steps).tolist()
+    told = compare(env, NaiveMarketMaking(task, START, near), near, seed)
+    assert max(most_exposed(env)) <= 90
+    assert told[-1]["fills"] > 10
+
+
 def episode(policy: Any, seed: int = 0, **parameters: Any) -> tuple[list[float], list[Any]]:
     env = MarketMakingEnv(BUSY, **{**SHORT, **parameters})
     observation, info = env.reset(seed=seed)
