@@ -169,7 +169,8 @@ class Watch(BaseCallback):
         print(json.dumps(self.curve.points[-1]), flush=True)
 
     def _on_training_end(self) -> None:
-        self._add_point()
+        if self.curve.points[-1]["steps"] < self.num_timesteps:
+            self._add_point()
         self.bar.stop()
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from busy_market import BUSY, LATENCIES, START, compare, most_exposed, settle
+from busy_market import BUSY, LATENCIES, SECOND, START, compare, most_exposed, settle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_market_making import NaiveMarketMaking
@@ -29,7 +29,7 @@ def tasks(draw: Any) -> MarketMaking:
     actions = one("discrete", "continuous")
     return MarketMaking(
         interval=one("1s", "3s"), window=one("15s", "60s"),
-        latency_ns=one(None, 0, 1, 30_000_000, 1_900_000_001), computation_delay_ns=0,
+        latency_ns=one(None, 0, 1, 30_000_000, 2 * SECOND + 1), computation_delay_ns=0,
         quote_size=one(1, 30, 100, 700), max_inventory=one(1, 45, 100, 1_000),
         actions=actions, clear_action=actions == "discrete" and one(True, False),
         max_offset_ticks=one(1, 10), reward=one("pnl", "damped"), damping=one(0.0, 0.6, 1.0),
