@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 from ppo_training import Policy, Problem, Settings, main
 
-MAX_OFFSET_TICKS = 10  # the environment's own
+MAX_OFFSET_TICKS = 5
 IMBALANCE_5 = 5  # place in the observation
 
 
@@ -58,10 +58,15 @@ def imbalance_rule(env: Any) -> Policy:
 PROBLEM = Problem(
     title="Making a market in RMSC04 for 20 minutes: PPO against a fixed spread",
     name="marketsim/MarketMaking-v0",
-    parameters={"window": "20min", "interval": "5s", "actions": "continuous"},
+    parameters={
+        "window": "20min",
+        "interval": "5s",
+        "actions": "continuous",
+        "max_offset_ticks": MAX_OFFSET_TICKS,
+    },
     unit="ticks",
     baselines={
-        **{f"{2 * offset} ticks' spread": partial(fixed, offset) for offset in (10, 5, 2, 1)},
+        **{f"{2 * offset} ticks' spread": partial(fixed, offset) for offset in (5, 3, 2, 1)},
         "no quotes": nothing,
         "imbalance": imbalance_rule,
     },
@@ -72,7 +77,8 @@ SETTINGS = Settings(
     n_steps=240,
     batch_size=3_840,
     learning_rate=5e-4,
-    gamma=0.99,
+    gamma=0.95,
+    gae_lambda=0.9,
     ent_coef=0.0,
     log_std_init=-0.5,
 )
