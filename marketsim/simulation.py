@@ -25,7 +25,7 @@ from marketsim.compile import Callback
 from marketsim.errors import ConfigError, DataError, StateError
 from marketsim.handle import Handle
 from marketsim.kernel import BUDGET, DONE, EMPTY_TAPE, GROW, PYTHON, THINK, calls, send_close
-from marketsim.mail import Mailman
+from marketsim.mail import deliver
 from marketsim.market import Market
 from marketsim.oracle import PricePath
 from marketsim.recorder import Recorder
@@ -98,7 +98,6 @@ class Simulation:
         self._recorder: Recorder
         build(self, config, overrides, agents, data, price_paths)
         self._thinkers = self._find_thinkers()
-        self._mailman = Mailman(self)
         self._calls = calls()
 
     def _record(self, out: str | Path | None) -> None:
@@ -221,7 +220,7 @@ class Simulation:
     def _serve(self, code: int) -> None:
         """Do what the kernel asked for when it returned before it was done."""
         if code == PYTHON:
-            self._mailman.deliver()
+            deliver(self)
         elif code == THINK:
             think((self,))
         elif code == GROW:
@@ -387,7 +386,6 @@ class Simulation:
         twin.__dict__.update(self.__dict__)
         twin._market = self._market.copy()
         twin._recorder = self._recorder.fork()
-        twin._mailman = Mailman(twin)
         twin.source = self.source
         twin._python = {}
         handles = {key: handle._forked(twin) for key, (_, handle) in self._python.items()}

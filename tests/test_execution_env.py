@@ -4,30 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from busy_market import BUSY, LATENCIES, START, compare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_execution import NaiveExecution
 
 from marketsim.envs.execution import HOLD, MARKET, PASSIVE, Execution, ExecutionEnv
 from marketsim.errors import ConfigError
-from marketsim.simulation import Simulation
 
-SECOND = 1_000_000_000
-OPEN = 34_200 * SECOND
-#: RMSC04 in a hurry: an hour's orders in a few minutes, and fees.
-BUSY: dict[str, Any] = {
-    "base": "rmsc04",
-    "session": {"open": OPEN, "close": OPEN + 300 * SECOND},
-    "latency": {"model": "constant", "latency_ns": 1_000_000},
-    "exchange": {"maker_fee_bps": -0.2, "taker_fee_bps": 0.3},
-    "agents": {
-        "noise": {"count": 300, "start": "09:29:30", "end": OPEN + 300 * SECOND},
-        "value": {"arrival_rate": 5e-10},
-        "maker": {"interval": "5s"},
-        "momentum": {"interval": "2s"},
-    },
-}
-START = OPEN + 20 * SECOND
 actions = st.lists(st.integers(0, 2), min_size=25, max_size=25)
 parts = st.tuples(st.floats(-1, 1, width=32), st.floats(-1, 1, width=32))
 
@@ -39,7 +23,7 @@ def tasks(draw: Any) -> Execution:
 
     parameters: dict[str, Any] = {
         "side": one("buy", "sell"), "quantity": one(1, 30, 400, 20_000),
-        "latency_ns": one(0, 1, 30_000_000, 1_900_000_001), "computation_delay_ns": 0,
+        "latency_ns": one(None, 0, 1, 30_000_000, 1_900_000_001), "computation_delay_ns": 0,
         "benchmark": one("arrival", "twap", "vwap"), "interval": one("1s", "3s"),
         "window": one("15s", "60s"),
         "unfilled_bps": one(0.0, 5.0), "actions": one("discrete", "continuous"),
@@ -49,34 +33,23 @@ def tasks(draw: Any) -> Execution:
 
 
 @settings(max_examples=40, deadline=None)
-@given(tasks(), actions, st.lists(parts, min_size=25, max_size=25), st.integers(0, 2**31))
+@given(
+    tasks(), st.sampled_from(LATENCIES), actions, st.lists(parts, min_size=25, max_size=25),
+    st.integers(0, 2**31),
+)  # fmt: skip
 def test_the_environment_does_and_sees_what_a_plain_agent_does(
-    task: Execution, whole: list[int], pairs: list[Any], seed: int
+    task: Execution, latency: dict[str, Any], whole: list[int], pairs: list[Any], seed: int
 ) -> None:
-    given_actions: list[Any] = whole if task.actions == "discrete" else pairs
+    given_actions: list[Any] = whole
+    if task.actions == "continuous":
+        given_actions = [np.array(pair, np.float32) for pair in pairs]
     given_actions = (given_actions * 4)[: task.steps]
-    env = ExecutionEnv(BUSY, start=START, tape=True, overrides={"tape.levels": 1}, **vars(task))
-    observation, info = env.reset(seed=seed)
-    rows = [(observation, 0.0, False, info)]
-    for action in given_actions:
-        given_action = action if task.actions == "discrete" else np.array(action, np.float32)
-        observation, reward, over, _, info = env.step(given_action)
-        rows.append((observation, reward, over, info))
-        if over:
-            break
-    twin = NaiveExecution(task, START, given_actions)
-    market = Simulation(env.background.config, env.simulation.seed, agents={"learner": twin})
-    market.run(env.simulation.now_ns)
-    assert len(twin.seen) == len(rows)
-    for (seen, reward, over, told), naive in zip(rows, twin.seen, strict=True):
-        assert np.allclose(seen, naive[0], atol=1e-6), (seen.tolist(), naive[0])
-        assert reward == pytest.approx(naive[1], rel=1e-6, abs=1e-6)
-        assert over == naive[2]
-        assert told == pytest.approx(naive[3], rel=1e-9, abs=1e-7)
-    mine, its = env.simulation.tape, market.tape
-    for column in ("time_ns", "kind", "order_id", "agent_id", "side", "price_ticks", "size_lots"):
-        assert np.array_equal(mine.orders[column], its.orders[column]), column
-    assert rows[-1][3]["filled_lots"] <= task.quantity
+    background = {**BUSY, "latency": latency}
+    env = ExecutionEnv(
+        background, start=START, tape=True, overrides={"tape.levels": 1}, **vars(task)
+    )
+    told = compare(env, NaiveExecution(task, START, given_actions), given_actions, seed)
+    assert told[-1]["filled_lots"] <= task.quantity
 
 
 def episode(policy: Any, seed: int = 0, **parameters: Any) -> tuple[float, dict[str, Any]]:

@@ -1,8 +1,10 @@
 """Simulations: the same again, streamed, in steps, forked, saved; and wrong input."""
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +368,17 @@ def test_a_run_never_overwrites_another_and_an_error_leaves_no_tape(tmp_path: Pa
     ms.run(config, out=tmp_path / "a")
     with pytest.raises(DataError, match="holds a run already"):
         ms.run(config, out=tmp_path / "a")
+
+
+def test_a_simulation_that_nobody_keeps_gives_its_memory_back_at_once() -> None:
+    """Environments build one an episode, a megabyte each: that must not wait for the collector."""
+    gc.disable()
+    try:
+        simulation = Simulation("rmsc04")
+        simulation.run("09:31")
+        fork = simulation.fork()
+        left = [weakref.ref(simulation), weakref.ref(fork)]
+        del simulation, fork
+        assert [known() for known in left] == [None, None]
+    finally:
+        gc.enable()

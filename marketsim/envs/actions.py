@@ -21,12 +21,8 @@ def checked_action(space: spaces.Space[Any], action: Any, row: NDArray[np.float6
     if isinstance(space, spaces.Discrete):
         row[ACTION] = _discrete(int(space.n), action)
         return
-    values = _numbers(action)
-    shape: tuple[int, ...] = space.shape or ()
-    if values.shape != shape:
-        raise ActionError(f"action must have shape {shape}, was of shape {values.shape}")
-    _check_bounds(values)
-    row[ACTION : ACTION + shape[0]] = values
+    values = box_action(space, action)
+    row[ACTION : ACTION + len(values)] = values
 
 
 def checked_actions(
@@ -41,11 +37,12 @@ def checked_actions(
     ActionError
         If there are not n of them, or one is not in the space.
     """
-    values = _numbers(actions)
-    shape = (len(rows), *(space.shape or ()))
-    if values.shape != shape:
-        raise ActionError(f"actions must have shape {shape}, were of shape {values.shape}")
-    if isinstance(space, spaces.Discrete):
+    if not isinstance(space, spaces.Discrete):
+        values = box_actions(space, actions, active)
+        rows[:, ACTION : ACTION + values.shape[1]] = values
+    else:
+        values = _numbers(actions)
+        _check_shape("actions", values, (len(rows),))
         if values.dtype.kind not in "iu":
             raise ActionError(f"actions must be whole numbers, were {values.dtype}")
         wrong = active & ((values < 0) | (values >= space.n))
@@ -54,9 +51,28 @@ def checked_actions(
                 f"actions must be from 0 to {int(space.n) - 1}, one was {values[wrong][0]}"
             )
         rows[:, ACTION] = values
-        return
+
+
+def box_action(space: spaces.Space[Any], action: Any) -> NDArray[Any]:
+    """Numbers from -1 to 1 in the space's shape.
+
+    Raises
+    ------
+    ActionError
+        If they are not.
+    """
+    values = _numbers(action)
+    _check_shape("action", values, space.shape or ())
+    _check_bounds(values)
+    return values
+
+
+def box_actions(space: spaces.Space[Any], actions: Any, active: NDArray[np.bool_]) -> NDArray[Any]:
+    """:func:`box_action` of n agents at once, of which only the active ones are looked at."""
+    values = _numbers(actions)
+    _check_shape("actions", values, (len(active), *(space.shape or ())))
     _check_bounds(values[active])
-    rows[:, ACTION : ACTION + shape[1]] = values
+    return values
 
 
 def _discrete(n: int, action: Any) -> int:
@@ -77,6 +93,11 @@ def _numbers(action: Any) -> NDArray[Any]:
     if values.dtype.kind not in "iuf":
         raise ActionError(f"action must be an array of numbers, was {action!r}")
     return values
+
+
+def _check_shape(field: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
+    if values.shape != shape:
+        raise ActionError(f"{field} must have shape {shape}, was of shape {values.shape}")
 
 
 def _check_bounds(values: NDArray[Any]) -> None:

@@ -51,13 +51,13 @@ NO_LIMIT = 1 << 60
 #: Of every task. ``step`` of ``steps`` since ``start_ns``; ``budget_lots``: what it may still
 #: trade; ``most_lots``: its largest position; ``taker_*``: the market order on its way; mids
 #: [ticks] now and at the last three steps; spread and last price that it saw; volume and notional
-#: of its symbol at the start; ``fees_micro``: told with its fills; ``worth``: what its rewards were
-#: last measured from.
+#: of its symbol at the start; ``away``: it has left; ``fees_micro``: told with its fills;
+#: ``worth``: what its rewards were last measured from.
 LEARNER = columns(
     start_ns=int, step=int, steps=int, budget_lots=int, most_lots=int, taker_id=int, taker_side=int,
     taker_left=int, rejects=int, fills=int, fees_micro=int, volume_lots=int, notional=int,
-    spread=int, last_ticks=int, mid=float, mid_1=float, mid_2=float, mid_3=float, arrival=float,
-    worth=float,
+    spread=int, last_ticks=int, away=int, mid=float, mid_1=float, mid_2=float, mid_3=float,
+    arrival=float, worth=float,
 )  # fmt: skip
 #: The order that it works on one side, and the one that it wants there instead (0 lots: none).
 #: ``closing``: it wants a market order of whatever the position is when that can be sent.
@@ -233,6 +233,21 @@ def close_position(m, agent):
     take_back(m, agent, -side)
     want(m, agent, side, abs(held), AT_MARKET)
     slot_of(m, agent, side).closing = 1
+
+
+@callback(WAKE)
+def leave(m, agent, row):
+    """It acts no more: take everything back."""
+    learner(m, agent).away = 1
+    take_back(m, agent, 1)
+    take_back(m, agent, -1)
+    return 0
+
+
+@callback(WAKE)
+def is_away(m, agent, row):
+    """Whether it has left."""
+    return learner(m, agent).away
 
 
 @helper

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 ACTIONS = ("discrete", "continuous")
 REWARDS = ("pnl", "damped")
-#: Distance of the quotes from the mid in mean half-spreads, by action: table 1 of Spooner et al.
+#: Distance of the quotes from the mid in mean half-spreads, by action, of Spooner et al.
 ASK_THETA = (1.0, 2.0, 3.0, 4.0, 5.0, 1.0, 3.0, 2.0, 5.0)
 BID_THETA = (1.0, 2.0, 3.0, 4.0, 5.0, 3.0, 1.0, 5.0, 2.0)
 #: Their tenth action.

@@ -49,20 +49,18 @@ class MarketVectorEnv(NativeVectorEnv):
             shared.pop(used, None)
         envs = [first, *(self.env_type(**shared) for _ in range(num_envs - 1))]
         super().__init__(envs, autoreset_mode)
-        self._rows = np.zeros((num_envs, first.row_width))
+        seat = first._seat
+        self._rows = np.zeros((num_envs, seat.row_width))
         for env, row in zip(envs, self._rows, strict=True):
-            env._bind(row)
+            env._seat.bind(row)
         self._markets = envs
-        self._told = first._told
-        self._seen = first._seen
+        self._told, self._seen = seat.told, seat.seen
         self._advance = advance_address()
         self._blocks, self._until_ns, self._stages, self._codes = np.zeros((4, num_envs), np.int64)
         self._interval_ns = first.task.interval_ns
         self._learners = np.zeros((num_envs, 1, 4), np.int64)
-        task = first.task
-        agent = first.background.agents_count
-        self._learners[:, 0, :3] = agent, task.act.address, task.observe.address
-        self._learners[:, 0, 3] = [env._row_at for env in envs]
+        self._learners[:, 0, :3] = seat.agent, seat.task.act.address, seat.task.observe.address
+        self._learners[:, 0, 3] = [env._seat.row_at for env in envs]
 
     def _step_envs(self, actions: Any, active: NDArray[np.bool_]) -> Step:
         envs, rows = self._markets, self._rows

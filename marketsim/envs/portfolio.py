@@ -16,11 +16,12 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from marketsim.checks import did_you_mean, integer, number, positive
+from marketsim.envs.actions import box_action, box_actions
 from marketsim.envs.portfolio_picture import picture, table
 from marketsim.envs.portfolio_rows import PortfolioRows, observe, step_rows
 from marketsim.envs.return_sources import return_source
 from marketsim.envs.vector import Mask, NativeVectorEnv, Step
-from marketsim.errors import ActionError, ConfigError, StateError
+from marketsim.errors import ConfigError, StateError
 
 Observation = NDArray[np.float32]
 
@@ -149,7 +150,7 @@ class PortfolioEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         self, action: NDArray[np.floating[Any]]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Rebalance to the wished weights, then let one bar pass."""
-        actions = _actions(action, self.action_space.shape, "action")
+        actions = box_action(self.action_space, action).astype(np.float64)
         observations, rewards, terminated, truncated, infos = _step(
             self._rows, actions.reshape(1, -1), self._active, self.cost, self.ruin
         )
@@ -160,6 +161,10 @@ class PortfolioEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
             bool(truncated[0]),
             {name: column[0].item() for name, column in infos.items()},
         )
+
+    def close(self) -> None:
+        """Let the episode go; calling it again does nothing."""
+        self._rows.step[0], self._rows.over[0] = 0, True
 
     def render(self) -> Any:
         """Return a table (ansi), a picture uint8[height, width, 3] (rgb_array), or None."""
@@ -274,34 +279,19 @@ class PortfolioVectorEnv(NativeVectorEnv):
         self._cost, self._ruin = first.cost, first.ruin
 
     def _step_envs(self, actions: Any, active: Mask) -> Step:
-        checked = _actions(actions, self.action_space.shape, "actions")
+        checked = box_actions(self.single_action_space, actions, active).astype(np.float64)
         return _step(self._rows, checked, active, self._cost, self._ruin)
-
-
-def _actions(actions: Any, shape: tuple[int, ...] | None, field: str) -> NDArray[np.float64]:
-    """Return actions as float64 of the shape of their space."""
-    try:
-        checked = np.ascontiguousarray(actions, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ActionError(f"{field} must hold numbers, was {actions!r} ({error})") from error
-    if checked.shape != shape or np.shape(actions) != shape:
-        raise ActionError(f"{field} must be of shape {shape}, was of {np.shape(actions)}")
-    return checked
 
 
 def _step(
     rows: PortfolioRows, actions: NDArray[np.float64], active: Mask, cost: float, ruin: float
 ) -> Step:
-    """Step the active rows; ``actions`` float64[n, assets] are checked before any row moves."""
+    """Step the active rows; ``actions`` float64[n, assets]."""
     wrong, observations, rewards, terminated, truncated, steps, wealth, turnover, paid, growth = (
         step_rows(*rows, actions, active, cost, ruin)
     )
-    if wrong >= actions.size:
-        raise ResetNeeded(f"row {wrong - actions.size} has no episode: call reset before step")
     if wrong >= 0:
-        row, asset = divmod(wrong, actions.shape[1])
-        field = f"action[{asset}]" if len(actions) == 1 else f"actions[{row}, {asset}]"
-        raise ActionError(f"{field} must be from -1 to 1, was {actions[row, asset]:g}")
+        raise ResetNeeded(f"row {wrong} has no episode: call reset before step")
     infos = {
         "step": steps,
         "wealth": wealth,

@@ -161,9 +161,8 @@ def step_rows(
     actions : float64[n, assets]; cost : share of what is traded; ruin : wealth that ends it
 
     Returns ``(wrong, observations, rewards, terminated, truncated, steps, wealth, turnover,
-    cost_paid, growth)``, fresh arrays [n, ...]; ``wrong`` is the flat index of an action outside
-    -1 to 1, ``actions.size + row`` for a row without an episode, else -1; rows that are not
-    active hold zeros.
+    cost_paid, growth)``, fresh arrays [n, ...]; ``wrong`` is an active row without an episode,
+    or -1: then nothing has moved; rows that are not active hold zeros.
     """
     rows = PortfolioRows(returns, known, seen, growth, wealth, weights, step, over)
     n, bars, assets = rows.growth.shape
@@ -177,12 +176,7 @@ def step_rows(
     for row in range(n):
         if active[row] and wrong < 0:
             if rows.over[row]:
-                wrong = actions.size + row
-            else:
-                for asset in range(assets):
-                    if not (-1.0 <= actions[row, asset] <= 1.0):  # NaN is refused too
-                        wrong = row * assets + asset
-                        break
+                wrong = row
     wished = np.empty(assets + 1)
     for row in range(n):
         if wrong >= 0 or not active[row]:

@@ -1,5 +1,6 @@
 """What an environment looks like: text and pictures of the book and of the episode."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,37 +9,45 @@ from numpy.typing import NDArray
 from marketsim.clock import format_time
 
 if TYPE_CHECKING:
-    from marketsim.envs.market_env import MarketEnv
+    from marketsim.envs.seat import Seat
+    from marketsim.simulation import Simulation
 
 LEVELS = 8
 _WIDTH_PX, _HEIGHT_PX, _DPI = 800, 360, 100
 
 
-def _depth(env: "MarketEnv") -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Best visible levels, [levels, 2] – price [ticks], size [lots]."""
+def _depth(simulation: "Simulation", seat: "Seat") -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Best visible levels of the agent's symbol, [levels, 2] – price [ticks], size [lots]."""
     from marketsim.handle import Handle
 
-    simulation = env.simulation
-    agent = simulation.agent_names.index("learner")
-    symbol = simulation.groups[-1].symbol
-    return Handle(simulation, agent, "learner", symbol).depth(LEVELS)
+    symbol = 0 if seat.task.symbol is None else simulation.symbol_id(seat.task.symbol)
+    return Handle(simulation, seat.agent, seat.name, symbol).depth(LEVELS)
 
 
-def as_text(env: "MarketEnv") -> str:
-    """The best levels, bids on the left, and what the step told."""
-    bids, asks = _depth(env)
-    lines = [f"{env.task.__class__.__name__} at {format_time(env.simulation.now_ns)}"]
+def as_text(simulation: "Simulation", seats: Sequence["Seat"]) -> str:
+    """The best levels, bids on the left, and what the agents were told last."""
+    bids, asks = _depth(simulation, seats[0])
+    tasks = ", ".join(type(seat.task).__name__ for seat in seats)
+    lines = [f"{tasks} at {format_time(simulation.now_ns)}"]
     lines.append(f"{'lots':>10} {'bid':>10} | {'ask':<10} {'lots':<10}")
     for (bid, bid_lots), (ask, ask_lots) in zip(bids.tolist(), asks.tolist(), strict=True):
         left = f"{bid_lots:>10} {bid:>10}" if bid_lots else " " * 21
         right = f"{ask:<10} {ask_lots:<10}" if ask_lots else ""
         lines.append(f"{left} | {right}".rstrip())
-    told = {name: value for name, value in env._info().items() if name != "time_ns"}
-    lines.append("  ".join(f"{name} {value:g}" for name, value in told.items()))
+    for seat in seats:
+        told = [f"{name} {value:g}" for name, value in seat.info().items() if name != "time_ns"]
+        lines.append("  ".join(_names(seats, seat) + told))
     return "\n".join(lines)
 
 
-def as_picture(env: "MarketEnv", mids: list[tuple[int, float]]) -> NDArray[np.uint8]:
+def _names(seats: Sequence["Seat"], seat: "Seat") -> list[str]:
+    """The name of one agent of several."""
+    return [f"{seat.name}:"] if len(seats) > 1 else []
+
+
+def as_picture(
+    simulation: "Simulation", seats: Sequence["Seat"], mids: list[tuple[int, float]]
+) -> NDArray[np.uint8]:
     """The book's best levels beside the mid-price of the episode, uint8[height, width, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -51,8 +60,8 @@ def as_picture(env: "MarketEnv", mids: list[tuple[int, float]]) -> NDArray[np.ui
     path.set_xlabel("seconds since the start")
     path.set_ylabel("mid-price [ticks]")
     path.ticklabel_format(useOffset=False)
-    path.set_title(_headline(env), fontsize=9, loc="left")
-    for levels, color in zip(_depth(env), ("#2a7f62", "#b0413e"), strict=True):
+    path.set_title(_headline(simulation, seats), fontsize=9, loc="left")
+    for levels, color in zip(_depth(simulation, seats[0]), ("#2a7f62", "#b0413e"), strict=True):
         shown = levels[levels[:, 1] > 0]
         names: Any = [str(price) for price in shown[:, 0].tolist()]
         offset = 0 if color == "#2a7f62" else LEVELS
@@ -68,7 +77,9 @@ def as_picture(env: "MarketEnv", mids: list[tuple[int, float]]) -> NDArray[np.ui
     return np.asarray(picture)[..., :3].copy()
 
 
-def _headline(env: "MarketEnv") -> str:
-    info = env._info()
-    shown = [f"{name} {info[name]:g}" for name in list(info)[1:4]]
-    return f"{format_time(env.simulation.now_ns)}   " + "   ".join(shown)
+def _headline(simulation: "Simulation", seats: Sequence["Seat"]) -> str:
+    shown = [format_time(simulation.now_ns)]
+    for seat in seats:
+        told = list(seat.info().items())[1 : 4 if len(seats) == 1 else 2]
+        shown.append(" ".join(_names(seats, seat) + [f"{name} {value:g}" for name, value in told]))
+    return "   ".join(shown)

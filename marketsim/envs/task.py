@@ -14,7 +14,7 @@ from marketsim.clock import parse_span
 from marketsim.compile import Callback
 from marketsim.envs.learner import COMMON_WORDS, LEARNER, _wake
 from marketsim.errors import ActionError, ConfigError
-from marketsim.population import Population
+from marketsim.population import Population, columns
 from marketsim.records import WORD
 
 
@@ -50,7 +50,7 @@ class Task(Population):
     act: ClassVar[Callback]
     observe: ClassVar[Callback]
     show: ClassVar[Callback]
-    own: ClassVar[np.dtype[Any]]
+    own: ClassVar[np.dtype[Any]] = columns()
     observed: ClassVar[tuple[str, ...]]
     told: ClassVar[Mapping[str, type]]
 
