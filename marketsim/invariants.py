@@ -45,6 +45,10 @@ def _check(market: Market, book: int) -> None:
         icebergs = int((orders["display_lots"] > 0).sum())
         _require(icebergs == int(ladders[4 * book + ladder]["icebergs"]), f"{name}: iceberg count")
         if ladder < 2:
+            numbers = entries["level"]
+            visible = int(market.view("levels")[numbers]["visible_lots"].sum())
+            total = int(ladders[4 * book + ladder]["visible_lots"])
+            _require(visible == total, f"{name}: visible lots of all levels")
             lots += int(orders["size_lots"].sum() + orders["reserve_lots"].sum())
         best.append(keys[-1] if keys else None)
         seen += slots

@@ -77,6 +77,7 @@ def level_changed(m, b, level_slot, old_lots):
     level.counted_for = 0
     if level.visible_lots == old_lots:
         return
+    ladders(m, 4 * b + level.ladder).visible_lots += level.visible_lots - old_lots
     h = header(m)
     side = 1 - 2 * level.ladder
     if h.tape_on:

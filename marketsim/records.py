@@ -24,8 +24,9 @@ LEVEL = _record(
     "price_ticks", "visible_lots", "counted_lots",
     small=("ladder", "head", "tail", "hidden_head", "hidden_tail", "next", "counted_for"),
 )  # fmt: skip
-#: A ladder of a book: bids, asks, pending buy stops, pending sell stops.
-LADDER = _record("levels", "orders", "icebergs")
+#: A ladder of a book: bids, asks, pending buy stops, pending sell stops. ``visible_lots``: of all
+#: levels of bids or asks.
+LADDER = _record("levels", "orders", "icebergs", "visible_lots")
 #: An entry of a ladder, sorted by ``key`` with the best level last.
 RUNG = _record("key", "level")
 #: Totals of one book; ``bought_lots``: the part of the volume whose aggressor bought.

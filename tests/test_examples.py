@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+#: Those that train have tests of their own, in test_env_examples.py.
+TRAIN = {"cleanrl_ppo", "ppo_execution", "ppo_market_making", "ppo_training", "rllib_ppo"}
+EXAMPLES = sorted(path for path in (ROOT / "examples").glob("*.py") if path.stem not in TRAIN)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

@@ -15,7 +15,8 @@ from marketsim.envs.sb3 import SB3VecEnv, make_sb3, row_infos
 from marketsim.errors import ActionError, ConfigError
 
 NAME = "marketsim/Execution-v0"
-SHORT = {"start": "09:31", "window": "40s", "interval": "10s", "quantity": 400}
+TIMES: dict[str, Any] = {"start": "09:31", "window": "40s", "interval": "10s"}
+SHORT = {**TIMES, "quantity": 400}
 ROWS = 4
 
 
@@ -23,18 +24,19 @@ def walks(rows: int = ROWS) -> SB3VecEnv:
     return SB3VecEnv(Walks([Walk() for _ in range(rows)], "SameStep"))
 
 
-def pair(actions: str = "discrete") -> tuple[SB3VecEnv, DummyVecEnv]:
-    parameters = {**SHORT, "actions": actions}
-    dummy = DummyVecEnv([lambda: gymnasium.make(NAME, **parameters).unwrapped] * ROWS)
-    return make_sb3(NAME, ROWS, **parameters), dummy
+def pair(name: str = NAME, **parameters: Any) -> tuple[SB3VecEnv, DummyVecEnv]:
+    parameters = {**(SHORT if name == NAME else TIMES), **parameters}
+    dummy = DummyVecEnv([lambda: gymnasium.make(name, **parameters).unwrapped] * ROWS)
+    return make_sb3(name, ROWS, **parameters), dummy
 
 
 def pairs() -> list[tuple[SB3VecEnv, DummyVecEnv]]:
     """Walks of all kinds of infos and both ends; markets with both kinds of actions."""
-    return [(walks(), DummyVecEnv([Walk] * ROWS)), pair(), pair("continuous")]
+    making = pair("marketsim/MarketMaking-v0", clear_action=True)
+    return [(walks(), DummyVecEnv([Walk] * ROWS)), pair(), pair(actions="continuous"), making]
 
 
-@pytest.mark.parametrize("kind", range(3), ids=["walk", "discrete", "continuous"])
+@pytest.mark.parametrize("kind", range(4), ids=["walk", "discrete", "continuous", "making"])
 def test_equals_dummy_step_by_step(kind: int) -> None:
     ours, theirs = pairs()[kind]
     assert ours.seed(0) == theirs.seed(0)

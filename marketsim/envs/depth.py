@@ -46,15 +46,17 @@ def depth_lots(m, agent, ladder, near):
     b = agents(m, agent).symbol
     h = header(m)
     first = first_unknown(m, h.now_ns - agents(m, agent).latency_ns)
-    base = (4 * b + ladder) * h.ladder_levels
-    total = best = seen = 0
-    for i in range(ladders(m, 4 * b + ladder).levels - 1, -1, -1):
-        lots = levels(m, rungs(m, base + i).level).visible_lots
-        total += lots
-        if lots > 0 and seen < near:
-            best += lots
-            seen += 1
+    total = ladders(m, 4 * b + ladder).visible_lots
+    best = seen = 0
     if first == h.history_count:
+        base = (4 * b + ladder) * h.ladder_levels
+        i = ladders(m, 4 * b + ladder).levels - 1
+        while i >= 0 and seen < near:
+            lots = levels(m, rungs(m, base + i).level).visible_lots
+            if lots > 0:
+                best += lots
+                seen += 1
+            i -= 1
         return best, total
     side = 1 - 2 * ladder
     for i in range(first, h.history_count):  # of each changed level, the oldest size counts
@@ -65,7 +67,6 @@ def depth_lots(m, agent, ladder, near):
             level = find_level(m, b, ladder, change.price_ticks)
             total += change.old_lots - (levels(m, level).visible_lots if level >= 0 else 0)
     price, lots = best_known(m, b, ladder, first)
-    best = seen = 0
     while lots > 0 and seen < near:
         best += lots
         seen += 1
