@@ -62,6 +62,7 @@ PROBLEM = Problem(
         "interval": "5s",
         "actions": "continuous",
         "max_offset_ticks": MAX_OFFSET_TICKS,
+        "max_inventory": 300,  # three quotes
     },
     unit="ticks",
     baselines={
@@ -73,7 +74,7 @@ PROBLEM = Problem(
 )
 SETTINGS = Settings(
     out=Path("runs/ppo-market-making"),
-    total_steps=4_000_000,
+    total_steps=3_000_000,
     n_steps=240,
     batch_size=3_840,
     learning_rate=5e-4,
