@@ -261,7 +261,7 @@ def draw(report: Mapping[str, Any], curve: Curve) -> Figure:
     above.set_xlabel("Steps of training [million]", fontsize=8.5, color=INK)
     minutes, cpu = curve.seconds / 60, curve.cpu_seconds / 60
     took = f"{report['steps']:,} steps, {minutes:.0f} min, {cpu:.0f} min of one core"
-    finish(above, f"While it learns: {took}", f"Reward less {first}'s [{unit}]", legend=True)
+    finish(above, f"While it learns: {took}", f"Reward above that of {first} [{unit}]", legend=True)
     names = list(report["gains"])[::-1]
     for row, name in enumerate(names):
         gain = report["gains"][name]
@@ -273,7 +273,7 @@ def draw(report: Mapping[str, Any], curve: Curve) -> Figure:
     finish(below, f"Afterwards, on {len(report['rewards'][first])} unseen seeds", "")
     below.set_yticks(range(len(names)), names)
     below.set_ylim(-0.6, len(names) - 0.4)
-    below.set_xlabel(f"Reward less {first}'s on the same seeds, 95 % [{unit}]", fontsize=8.5)
+    below.set_xlabel(f"Reward above that of {first}, same seeds, 95 % [{unit}]", fontsize=8.5)
     figure.suptitle(report["problem"], x=0.01, ha="left", fontsize=10, weight="bold")
     return figure
 
