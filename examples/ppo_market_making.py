@@ -17,32 +17,25 @@ from typing import Any
 
 import numpy as np
 import tyro
-from ppo_training import Policy, Problem, Settings, main
+from ppo_training import Problem, Settings, main
+
+from marketsim.envs.baselines import AvellanedaStoikov, Policy, estimate, fixed_spread
+from marketsim.envs.market_making import MarketMaking
 
 MAX_OFFSET_TICKS = 5
-IMBALANCE_5 = 5  # place in the observation
+IMBALANCE_5 = MarketMaking.observed.index("imbalance_5")
 
 
-def quotes(offset_ticks: float, bid: np.ndarray, ask: np.ndarray) -> np.ndarray:
-    """Actions: both quotes so far from the mid, of full size where there is one."""
-    offset = np.full(len(bid), 2 * offset_ticks / MAX_OFFSET_TICKS - 1)
+def quotes_where(bid: np.ndarray, ask: np.ndarray) -> np.ndarray:
+    """Actions: quotes of full size half a tick from the mid, which is at the touch, where asked."""
+    offset = np.full(len(bid), 2 * 0.5 / MAX_OFFSET_TICKS - 1)
     sizes = (np.where(side, 1.0, -1.0) for side in (bid, ask))
     return np.stack([offset, offset, *sizes], axis=1).astype(np.float32)
 
 
-def fixed(offset_ticks: float, env: Any) -> Policy:
-    """Quote both sides, always so far from the mid."""
-
-    def policy(observations: np.ndarray, infos: Mapping[str, np.ndarray]) -> np.ndarray:
-        both = np.ones(len(observations), np.bool_)
-        return quotes(offset_ticks, both, both)
-
-    return policy
-
-
 def nothing(env: Any) -> Policy:
     """Quote nothing: neither gains nor loses."""
-    return lambda observations, infos: quotes(1, *np.zeros((2, len(observations)), np.bool_))
+    return lambda observations, infos: quotes_where(*np.zeros((2, len(observations)), np.bool_))
 
 
 def imbalance_rule(env: Any) -> Policy:
@@ -50,9 +43,15 @@ def imbalance_rule(env: Any) -> Policy:
 
     def policy(observations: np.ndarray, infos: Mapping[str, np.ndarray]) -> np.ndarray:
         imbalance = observations[:, IMBALANCE_5]
-        return quotes(0.5, imbalance > 0.3, imbalance < -0.3)
+        return quotes_where(imbalance > 0.3, imbalance < -0.3)
 
     return policy
+
+
+def avellaneda_stoikov(env: Any) -> Policy:
+    """Closed-form quotes, of what four recorded markets say of volatility and fills."""
+    model = estimate(env)
+    return AvellanedaStoikov(env, gamma=0.01, sigma=model.sigma, k=model.k)
 
 
 PROBLEM = Problem(
@@ -63,17 +62,19 @@ PROBLEM = Problem(
         "interval": "5s",
         "actions": "continuous",
         "max_offset_ticks": MAX_OFFSET_TICKS,
+        "max_inventory": 300,  # three quotes
     },
     unit="ticks",
     baselines={
-        **{f"{2 * offset} ticks' spread": partial(fixed, offset) for offset in (5, 3, 2, 1)},
+        **{f"spread of {2 * d} ticks": partial(fixed_spread, distance=d) for d in (5, 3, 2, 1)},
+        "Avellaneda-Stoikov": avellaneda_stoikov,
         "no quotes": nothing,
         "imbalance": imbalance_rule,
     },
 )
 SETTINGS = Settings(
     out=Path("runs/ppo-market-making"),
-    total_steps=4_000_000,
+    total_steps=3_000_000,
     n_steps=240,
     batch_size=3_840,
     learning_rate=5e-4,

@@ -19,12 +19,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
+from marketsim.envs.baselines import Policy
 from marketsim.envs.sb3 import make_sb3
 from marketsim.metrics.paired import Estimate, estimate_mean
-from marketsim.plot_style import AGENT_COLOURS, FAINT, INK, finish, note
+from marketsim.plot_style import AGENT_COLOURS, FAINT, INK, finish
 
-#: Observations and infos of many environments -> an action for each.
-Policy = Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]
 #: Seeds that training never uses: of the final evaluation, and of the curve's points.
 TEST_SEED, CURVE_SEED = 1_000_000_000, 2_000_000_000
 CHECKPOINT_EVERY_S = 30.0
@@ -260,7 +259,9 @@ def draw(report: Mapping[str, Any], curve: Curve) -> Figure:
     above.plot(at, gains, color=AGENT_COLOURS[1], marker="o", markersize=4, label="PPO")
     above.axhline(0, color=INK, linewidth=0.8)
     above.set_xlabel("Steps of training [million]", fontsize=8.5, color=INK)
-    finish(above, "While it learns", f"Reward less {first}'s [{unit}]", legend=True)
+    minutes, cpu = curve.seconds / 60, curve.cpu_seconds / 60
+    took = f"{report['steps']:,} steps, {minutes:.0f} min, {cpu:.0f} min of one core"
+    finish(above, f"While it learns: {took}", f"Reward above that of {first} [{unit}]", legend=True)
     names = list(report["gains"])[::-1]
     for row, name in enumerate(names):
         gain = report["gains"][name]
@@ -272,9 +273,7 @@ def draw(report: Mapping[str, Any], curve: Curve) -> Figure:
     finish(below, f"Afterwards, on {len(report['rewards'][first])} unseen seeds", "")
     below.set_yticks(range(len(names)), names)
     below.set_ylim(-0.6, len(names) - 0.4)
-    below.set_xlabel(f"Reward less {first}'s on the same seeds, 95 % [{unit}]", fontsize=8.5)
-    minutes, cpu = curve.seconds / 60, curve.cpu_seconds / 60
-    note(above, f"{report['steps']:,} steps, {minutes:.0f} min, {cpu:.0f} min of one core")
+    below.set_xlabel(f"Reward above that of {first}, same seeds, 95 % [{unit}]", fontsize=8.5)
     figure.suptitle(report["problem"], x=0.01, ha="left", fontsize=10, weight="bold")
     return figure
 
