@@ -141,7 +141,7 @@ def test_starts(case: Case) -> None:
             env.step(env.action_space.sample())
     with pytest.raises(ConfigError, match="options must be a mapping"):
         env.reset(options=["start"])  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="two sides yet at 09:30:00"):
+    with pytest.raises(ConfigError, match="none of 10 markets has two sides at 09:30:00"):
         case.bare(start="09:30").reset()
 
 

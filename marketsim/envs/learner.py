@@ -325,8 +325,8 @@ def squash(x):
 
 @helper
 def basis_points(m, agent, ticks):
-    """A price difference as a share of the arrival price."""
-    return 1e4 * ticks / learner(m, agent).arrival
+    """A price difference as a share of the arrival price, or of one tick where that is less."""
+    return 1e4 * ticks / max(abs(learner(m, agent).arrival), 1.0)
 
 
 @helper

@@ -16,6 +16,9 @@ from marketsim.kernel import BUDGET, THINK, advance_address
 from marketsim.simulation import EVENTS_A_CALL
 from marketsim.thinking import think
 
+#: Attributes that are of one process, or share memory: copies and pickles need their own.
+_LOOKED_UP = ("_rows", "_advance", "_blocks", "_until_ns", "_stages", "_codes", "_learners")
+
 
 class MarketVectorEnv(NativeVectorEnv):
     """Native vector environment over :class:`~marketsim.envs.market_env.MarketEnv`.
@@ -49,17 +52,28 @@ class MarketVectorEnv(NativeVectorEnv):
             shared.pop(used, None)
         envs = [first, *(self.env_type(**shared) for _ in range(num_envs - 1))]
         super().__init__(envs, autoreset_mode)
-        seat = first._seat
-        self._rows = np.zeros((num_envs, seat.row_width))
-        self._blocks, self._until_ns, self._stages, self._codes = np.zeros((4, num_envs), np.int64)
+        self._markets = envs
+        self._told, self._seen = first._seat.told, first._seat.seen
+        self._interval_ns = first.task.interval_ns
+        self._look_up()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in _LOOKED_UP}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """Put the sub-environments' rows into one table; find the machine code of a step."""
+        envs, seat = self._markets, self._markets[0]._seat
+        self._rows = np.array([env._seat.row for env in envs])
+        self._blocks, self._until_ns, self._stages, self._codes = np.zeros((4, len(envs)), np.int64)
         for i, env in enumerate(envs):
             env._seat.bind(self._rows[i])
-            env._cell = self._blocks[i : i + 1]
-        self._markets = envs
-        self._told, self._seen = seat.told, seat.seen
+            env._tell_address(self._blocks[i : i + 1])
         self._advance = advance_address()
-        self._interval_ns = first.task.interval_ns
-        self._learners = np.zeros((num_envs, 1, 4), np.int64)
+        self._learners = np.zeros((len(envs), 1, 4), np.int64)
         self._learners[:, 0, :3] = seat.agent, seat.task.act.address, seat.task.observe.address
         self._learners[:, 0, 3] = [env._seat.row_at for env in envs]
 
@@ -67,7 +81,9 @@ class MarketVectorEnv(NativeVectorEnv):
         envs, rows = self._markets, self._rows
         checked_actions(self.single_action_space, actions, rows, active)
         self._stages[:] = np.where(active, TO_ACT, THROUGH)
+        self._started = False  # should it be interrupted: nobody goes on in the middle of a step
         self._run()
+        self._started = True
         n, told = len(envs), self._told
         observations = np.empty((n, self._seen.stop - self._seen.start), np.float32)
         rewards, ends = np.empty(n), np.empty((2, n), np.bool_)
