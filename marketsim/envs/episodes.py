@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
 
 from marketsim import checks
 from marketsim.clock import format_time
@@ -66,6 +67,8 @@ class MarketEpisodes:
         self._window_ns = max(task.window_ns for task in tasks.values())
         self._start_ns = background.start_range(start, self._window_ns)
         self._simulation: Simulation | None = None
+        #: Where a vector environment finds the market's block, int64[1]: 0 is none.
+        self._cell: NDArray[np.int64] | None = None
         self._mids: list[tuple[int, float]] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -145,9 +148,22 @@ class MarketEpisodes:
     def _tasks(self) -> dict[str, Task]:
         return {seat.name: seat.task for seat in self._seats}
 
-    def _enter(self, simulation: Simulation) -> None:
+    def _enter(self, simulation: Simulation | None) -> None:
+        """Let the market go that there is, if any, and take another, or none."""
+        if self._simulation is not None:
+            self._simulation._market.bind(None)
+        if self._cell is not None:
+            self._cell[0] = 0
         self._simulation = simulation
         self._mids = []
+        if simulation is not None:
+            simulation._market.bind(self._cell)
+
+    def _tell_address(self, cell: NDArray[np.int64]) -> None:
+        """Keep the market's address in a cell, int64[1], whatever becomes of it; 0: none."""
+        self._cell = cell
+        if self._simulation is not None:
+            self._simulation._market.bind(cell)
 
     @property
     def _address(self) -> int:
@@ -246,5 +262,5 @@ class MarketEpisodes:
 
     def close(self) -> None:
         """Let the market go; calling it again does nothing."""
-        self._simulation = None
+        self._enter(None)
         self._stop()
