@@ -68,6 +68,7 @@ from marketsim.configs.schema import (
     SymbolConfig,
     TapeConfig,
 )
+from marketsim.errors import ConfigError
 
 __all__ = [
     "DEFAULT_CLOSE",
@@ -116,9 +117,11 @@ def load_config(
         raw = config.to_dict()
     elif isinstance(config, Mapping):
         raw = checks.mapping("config", config)
-    else:
+    elif isinstance(config, str | Path):
         name, raw = read_config(config)
-    raw, changes = plain("config", raw), dict(overrides or {})
+    else:
+        raise ConfigError(f"config must be a name, a path or a mapping, was {config!r}")
+    raw, changes = plain("config", raw), checks.mapping("overrides", overrides)
     if "base" in changes:  # the others build on it
         override(raw, "base", changes.pop("base"))
     raw = with_base(raw)

@@ -15,20 +15,12 @@ from typing import Any
 
 import numpy as np
 import tyro
-from ppo_training import Policy, Problem, Settings, main
+from ppo_training import Problem, Settings, main
 
-MARKET, PASSIVE, HOLD = 0, 1, 2
-REMAINING, BEHIND, IMBALANCE_5 = 0, 2, 4  # places in the observation
+from marketsim.envs.baselines import Policy, twap
+from marketsim.envs.execution import HOLD, MARKET, PASSIVE, Execution
 
-
-def twap(env: Any) -> Policy:
-    """An even share of the parent order at the market in each step."""
-    slice_ = 1 / env.envs[0].task.steps
-
-    def policy(observations: np.ndarray, infos: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.where(observations[:, BEHIND] > 1e-6 - slice_, MARKET, HOLD)
-
-    return policy
+BEHIND, IMBALANCE_5 = map(Execution.observed.index, ("behind_schedule", "imbalance_5"))
 
 
 def passive_first(env: Any) -> Policy:

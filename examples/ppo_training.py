@@ -19,12 +19,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
+from marketsim.envs.baselines import Policy
 from marketsim.envs.sb3 import make_sb3
 from marketsim.metrics.paired import Estimate, estimate_mean
-from marketsim.plot_style import AGENT_COLOURS, FAINT, INK, finish, note
+from marketsim.plot_style import AGENT_COLOURS, FAINT, INK, finish
 
-#: Observations and infos of many environments -> an action for each.
-Policy = Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]
 #: Seeds that training never uses: of the final evaluation, and of the curve's points.
 TEST_SEED, CURVE_SEED = 1_000_000_000, 2_000_000_000
 CHECKPOINT_EVERY_S = 30.0
@@ -68,6 +67,7 @@ class Settings:
     gae_lambda: float = 0.95
     ent_coef: float = 0.003
     net: tuple[int, ...] = (64, 64)
+    log_std_init: float = 0.0
     test_seeds: int = 200
     curve_seeds: int = 100
     curve_points: int = 10
@@ -83,12 +83,13 @@ class Settings:
 
 @dataclass
 class Curve:
-    """What training was like: episodes' rewards by steps, and evaluations on the way."""
+    """What training was like: episodes' rewards by steps, evaluations on the way, time taken."""
 
     steps: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     points: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 # -- evaluation ------------------------------------------------------------------------------
@@ -135,6 +136,7 @@ class Watch(BaseCallback):
     def _on_training_start(self) -> None:
         self.started_s = self.saved_s = time.perf_counter()
         self.before_s = self.curve.seconds
+        self.cpu_before_s = self.curve.cpu_seconds - time.process_time()
         words = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %")
         self.bar = Progress(*words, TimeRemainingColumn(), TextColumn("{task.fields[reward]}"))
         self.task = self.bar.add_task(
@@ -149,6 +151,7 @@ class Watch(BaseCallback):
     def _on_rollout_end(self) -> None:
         curve, settings = self.curve, self.settings
         curve.seconds = self.before_s + time.perf_counter() - self.started_s
+        curve.cpu_seconds = self.cpu_before_s + time.process_time()
         if self.rewards:
             curve.steps.append(self.num_timesteps)
             curve.rewards.append(float(np.mean(self.rewards)))
@@ -203,7 +206,7 @@ def train(problem: Problem, settings: Settings) -> tuple[PPO, Curve]:
             "MlpPolicy",
             normalised,
             learning_rate=lambda left: rate * left,
-            policy_kwargs={"net_arch": list(settings.net)},
+            policy_kwargs={"net_arch": list(settings.net), "log_std_init": settings.log_std_init},
             device="cpu",
             **{name: getattr(settings, name) for name in names},
         )
@@ -256,7 +259,9 @@ def draw(report: Mapping[str, Any], curve: Curve) -> Figure:
     above.plot(at, gains, color=AGENT_COLOURS[1], marker="o", markersize=4, label="PPO")
     above.axhline(0, color=INK, linewidth=0.8)
     above.set_xlabel("Steps of training [million]", fontsize=8.5, color=INK)
-    finish(above, "While it learns", f"Reward less {first}'s [{unit}]", legend=True)
+    minutes, cpu = curve.seconds / 60, curve.cpu_seconds / 60
+    took = f"{report['steps']:,} steps, {minutes:.0f} min, {cpu:.0f} min of one core"
+    finish(above, f"While it learns: {took}", f"Reward above that of {first} [{unit}]", legend=True)
     names = list(report["gains"])[::-1]
     for row, name in enumerate(names):
         gain = report["gains"][name]
@@ -268,8 +273,7 @@ def draw(report: Mapping[str, Any], curve: Curve) -> Figure:
     finish(below, f"Afterwards, on {len(report['rewards'][first])} unseen seeds", "")
     below.set_yticks(range(len(names)), names)
     below.set_ylim(-0.6, len(names) - 0.4)
-    below.set_xlabel(f"Reward less {first}'s on the same seeds, 95 % [{unit}]", fontsize=8.5)
-    note(above, f"{report['steps']:,} steps in {report['seconds'] / 60:.0f} min")
+    below.set_xlabel(f"Reward above that of {first}, same seeds, 95 % [{unit}]", fontsize=8.5)
     figure.suptitle(report["problem"], x=0.01, ha="left", fontsize=10, weight="bold")
     return figure
 
@@ -279,7 +283,7 @@ def main(problem: Problem, settings: Settings) -> dict[str, Any]:
     settings = settings.shortened() if settings.quick else settings
     model, curve = train(problem, settings)
     report = compare(problem, model, settings)
-    report |= {"steps": model.num_timesteps, "seconds": curve.seconds, "curve": asdict(curve)}
+    report |= {"steps": model.num_timesteps, "curve": asdict(curve)}
     report["settings"] = {**asdict(settings), "out": str(settings.out)}
     (settings.out / "report.json").write_text(json.dumps(report, indent=1))
     draw(report, curve).savefig(settings.out / "curve.png")

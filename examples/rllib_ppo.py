@@ -51,7 +51,7 @@ def main(settings: Settings) -> None:
     from ray.tune.registry import register_env
 
     register_env(NAME, creator(NAME))
-    ray.init(include_dashboard=False, log_to_driver=False)
+    ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="error")
     config = (
         PPOConfig()
         .environment(NAME, env_config=PARAMETERS)

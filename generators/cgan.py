@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from marketsim.checks import integer
 from marketsim.errors import ConfigError, ModelError
 from marketsim.flow import Flow, Order, View
-from marketsim.generators.base import FitProgress, OrderFlowGenerator
-from marketsim.generators.flows import need_context, safe_order, training_flows
+from marketsim.generators.base import FitProgress
+from marketsim.generators.flows import need_context, safe_order
 from marketsim.generators.order_vectors import (
     DEPTH,
     KIND_ROWS,
@@ -25,8 +25,8 @@ from marketsim.generators.order_vectors import (
     OrderScale,
     PastOrders,
 )
+from marketsim.generators.torch_flow import TorchFlow
 from marketsim.order_events import Event
-from marketsim.tape import Tape
 
 if TYPE_CHECKING:
     from marketsim.generators.training import Training
@@ -85,7 +85,7 @@ class Written:
         return vector
 
 
-class CGAN(OrderFlowGenerator):
+class CGAN(TorchFlow):
     """Orders by a generator that learned to deceive a critic, given the last orders and books.
 
     On a CPU markets are sampled one by one, in one thread; see
@@ -109,10 +109,7 @@ class CGAN(OrderFlowGenerator):
         self.hidden, self.noise = integer("hidden", hidden, 4), integer("noise", noise, 1)
         if hidden % 4:
             raise ConfigError(f"hidden must be a multiple of 4, was {hidden}")
-        self.context = self.window  # type: ignore[misc]
-        self.tick_size: float | None = None
-        self.training: dict[str, Any] = {}
-        self.device = "cpu"
+        self.untrained(self.window)
         self._written: Written | None = None
 
     @property
@@ -129,50 +126,19 @@ class CGAN(OrderFlowGenerator):
 
         return CganModel(self.hidden, self.noise).eval()
 
-    def to(self, device: str) -> Self:
-        """Sample on a device.
-
-        Raises
-        ------
-        ConfigError
-            If torch cannot compute there.
-        """
-        from marketsim.generators.device import usable_device
-
-        self.network.to(usable_device(device))
-        self.device = device
-        return self
-
-    def fit(
-        self,
-        tapes: Sequence[Tape],
-        *,
-        valid: Sequence[Tape] = (),
-        seed: int = 0,
-        progress: FitProgress | None = None,
-        training: "Training | None" = None,
-        checkpoint: Path | None = None,
-    ) -> Self:
-        """See :meth:`OrderFlowGenerator.fit`; ``valid`` plays no part, as no loss tells how good
-        its orders are. One step in six is the generator's."""
-        flows, tick_size = training_flows(tapes, max(self.window + 1, 256))
-        self.fit_flows(
-            flows, tick_size, seed=seed, progress=progress, training=training, checkpoint=checkpoint
-        )
-        self.training["symbols"] = [tape.meta["symbol"] for tape in tapes]
-        return self
-
     def fit_flows(
         self,
         flows: Sequence[Flow],
         tick_size: float,
+        held: Sequence[Flow] = (),
         *,
         seed: int = 0,
         progress: FitProgress | None = None,
         training: "Training | None" = None,
         checkpoint: Path | None = None,
     ) -> Self:
-        """Train on flows; see :meth:`fit`."""
+        """See :meth:`TorchFlow.fit_flows`; ``held`` plays no part, as no loss tells how good its
+        orders are. One step in six is the generator's."""
         import torch
 
         from marketsim.generators.cgan_network import CganModel

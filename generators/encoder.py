@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from marketsim.checks import boolean, choice, integer
 from marketsim.errors import ModelError
 from marketsim.flow import Flow, Order, View
-from marketsim.generators.base import FitProgress, OrderFlowGenerator
-from marketsim.generators.flows import array_of, need_context, safe_order, training_flows
+from marketsim.generators.base import FitProgress
+from marketsim.generators.flows import array_of, need_context, safe_order
 from marketsim.generators.order_vectors import ORDER, OrderScale, PastOrders
-from marketsim.tape import Tape
+from marketsim.generators.torch_flow import TorchFlow
 
 if TYPE_CHECKING:
     from marketsim.generators.training import Training
@@ -26,7 +26,7 @@ TRIES = 10  #: draws of an order before a safe one takes its place
 DDPM, DDIM = "ddpm", "ddim"
 
 
-class EncoderFlow(OrderFlowGenerator):
+class EncoderFlow(TorchFlow):
     """TRADES with the paper's encoder; each step of diffusion reads the whole past again.
 
     On a CPU markets are sampled one by one, in one thread: a product of matrices rounds differently
@@ -63,14 +63,11 @@ class EncoderFlow(OrderFlowGenerator):
         from marketsim.generators.encoder_network import EncoderSize
 
         self.size = EncoderSize(**network)
-        self.context = self.size.window  # type: ignore[misc]  # no other generator's varies
+        self.untrained(self.size.window)
         self.sampler = choice("sampler", sampler, (DDPM, DDIM))
         self.diffusion_steps = integer("diffusion_steps", diffusion_steps, 2)
         self.sampling_steps = integer("sampling_steps", sampling_steps, 1, diffusion_steps)
         self.tails = boolean("tails", tails)
-        self.tick_size: float | None = None
-        self.training: dict[str, Any] = {}
-        self.device = "cpu"
         self._scale: OrderScale | None = None
 
     @property
@@ -87,40 +84,6 @@ class EncoderFlow(OrderFlowGenerator):
 
         return EncoderModel(self.size, self.diffusion_steps, self.scale.clip).eval()
 
-    def to(self, device: str) -> Self:
-        """Sample on a device.
-
-        Raises
-        ------
-        ConfigError
-            If torch cannot compute there.
-        """
-        from marketsim.generators.device import usable_device
-
-        self.network.to(usable_device(device))
-        self.device = device
-        return self
-
-    def fit(
-        self,
-        tapes: Sequence[Tape],
-        *,
-        valid: Sequence[Tape] = (),
-        seed: int = 0,
-        progress: FitProgress | None = None,
-        training: "Training | None" = None,
-        checkpoint: Path | None = None,
-    ) -> Self:
-        """See :meth:`OrderFlowGenerator.fit`; by default as long as in the paper."""
-        flows, tick_size = training_flows(tapes, max(self.size.window + 1, 256))
-        held = training_flows(valid, self.size.window + 1)[0] if valid else []
-        self.fit_flows(
-            flows, tick_size, held, seed=seed, progress=progress, training=training,
-            checkpoint=checkpoint,
-        )  # fmt: skip
-        self.training["symbols"] = [tape.meta["symbol"] for tape in tapes]
-        return self
-
     def fit_flows(
         self,
         flows: Sequence[Flow],
@@ -132,7 +95,7 @@ class EncoderFlow(OrderFlowGenerator):
         training: "Training | None" = None,
         checkpoint: Path | None = None,
     ) -> Self:
-        """Train on flows; see :meth:`fit`."""
+        """See :meth:`TorchFlow.fit_flows`; by default as long as in the paper."""
         import torch
 
         from marketsim.generators.encoder_network import EncoderModel

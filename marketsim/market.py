@@ -100,6 +100,15 @@ class Market:
         self.view("books")["unread"] = NEVER
         plain_rules(self.view("rules"))
 
+    #: A cell of somebody's, int64[1], that holds the block's address too.
+    _cell: Any = None
+
+    def bind(self, cell: Any) -> None:
+        """Write the block's address into a cell, int64[1], now and whenever the block moves."""
+        self._cell = cell
+        if cell is not None:
+            cell[0] = self.address
+
     def _allocate(self, capacities: dict[str, int]) -> None:
         """A zeroed block with these capacities; sets offsets and whatever follows from them."""
         # Every message can be in the queue.
@@ -113,6 +122,7 @@ class Market:
         start = -raw.ctypes.data % 64
         self.block = raw[start : start + at]
         self.address: int = self.block.ctypes.data
+        self.bind(self._cell)
         self.header: Any = self.block[: HEADER.itemsize].view(HEADER)[0]
         self.scalars: Any = self.block[: HEADER.itemsize].view(np.int64)
         self.mail: Any = self.block[: HEADER.itemsize].view(np.int64)[-len(MAIL) :]

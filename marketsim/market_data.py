@@ -157,6 +157,17 @@ def trades_known(m, b, known_ns):
 
 
 @helper
+def notional_known(m, b, known_ns):
+    """Sum of price times lots of all trades [tick·lots], as of ``known_ns``."""
+    h = header(m)
+    for i in range(first_unknown(m, known_ns), h.history_count):
+        change = history(m, i & (h.history_capacity - 1))
+        if change.symbol == b and change.side == 0:
+            return change.notional
+    return books(m, b).notional
+
+
+@helper
 def old_levels(m, b, ladder, first, base):
     """Levels that changed since change ``first``, with their sizes before it, best price first.
 

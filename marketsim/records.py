@@ -94,8 +94,11 @@ ACCOUNT = _record(
 #: A subscription to market data of one symbol.
 SUBSCRIPTION = _record("agent", "symbol", "feed", "levels", "last")
 #: Undo log of what a delayed agent may not know yet: old sizes of levels, old trade totals.
-#: ``side`` 0 is a trade: volume, bought volume and last price before it; 2 a phase: the one before.
-HISTORY = _record("time_ns", "price_ticks", "old_lots", "bought_lots", small=("symbol", "side"))
+#: ``side`` 0 is a trade: volume, bought volume, notional and last price before it; 2 a phase: the
+#: one before.
+HISTORY = _record(
+    "time_ns", "price_ticks", "old_lots", "bought_lots", "notional", small=("symbol", "side")
+)
 #: A row of recorded flow that a replay agent plays back; ``kind`` 0 is a reveal of signed size.
 #: ``origin``: row + 1 in which its order came in, 0 if that was out of sight; ``taken_lots``: what
 #: other agents took of the order that came in with this row.

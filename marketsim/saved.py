@@ -3,13 +3,14 @@
 The file is NumPy's npz with plain arrays and one JSON text; nothing in it is ever unpickled.
 """
 
+import io
 import json
 import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +28,51 @@ _TABLES = ("orders", "trades", "deltas")
 
 def save(simulation: "Simulation", path: Path) -> None:
     """See :meth:`marketsim.simulation.Simulation.save`."""
+    if not path.name:
+        raise DataError(f"path must name a file, was {str(path)!r}")
+    arrays = _arrays(simulation)
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        with beside.open("wb") as file:
+            np.savez(file, **arrays)
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def to_bytes(simulation: "Simulation") -> bytes:
+    """What :func:`save` writes, for a pickle."""
+    file = io.BytesIO()
+    np.savez(file, **_arrays(simulation))
+    return file.getvalue()
+
+
+def from_bytes(content: bytes, agents: GivenAgents, data: Tape | None) -> "Simulation":
+    """What :func:`to_bytes` returned, as :func:`load` reads it."""
+    return _load(Path("pickle"), io.BytesIO(content), agents, data)
+
+
+def load(path: Path, agents: GivenAgents, data: Tape | None) -> "Simulation":
+    """See :meth:`marketsim.simulation.Simulation.load`."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: not a saved simulation, or damaged: {error}") from error
+    with file:
+        return _load(path, file, agents, data)
+
+
+def _arrays(simulation: "Simulation") -> dict[str, Any]:
+    """All that is saved, by name.
+
+    Raises
+    ------
+    StateError
+        If an agent has state that cannot be saved.
+    """
     arrays: dict[str, Any] = {"block": simulation._market.to_bytes()}
     agents = {}
     for number, (agent, handle) in simulation._python.items():
@@ -61,25 +107,13 @@ def save(simulation: "Simulation", path: Path) -> None:
         "wall_s": simulation._wall_s,
     }
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        with beside.open("wb") as file:
-            np.savez(file, **arrays)
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+    return arrays
 
 
-def load(
-    path: Path,
-    agents: GivenAgents,
-    data: Tape | None,
-) -> "Simulation":
-    """See :meth:`marketsim.simulation.Simulation.load`."""
+def _load(path: Path, file: IO[bytes], agents: GivenAgents, data: Tape | None) -> "Simulation":
     from marketsim.simulation import Simulation
 
-    arrays = _read(path)
+    arrays = _read(path, file)
     head = json.loads(arrays["head"].tobytes())
     given = (
         agents if isinstance(agents, Mapping) else dict(zip(head["given"], agents, strict=False))
@@ -123,15 +157,13 @@ def load(
     return simulation
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, file: IO[bytes]) -> dict[str, Any]:
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with np.load(file, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
         head = json.loads(arrays["head"].tobytes())
         if head["format"] != _FORMAT:
             raise DataError(f"{path}: format must be {_FORMAT!r}, was {head['format']!r}")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
             raise

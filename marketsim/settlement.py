@@ -204,6 +204,11 @@ def remember_trade(m, b, side, volume_before, last_before):
         entry.bought_lots = book.bought_lots
         if side > 0:
             entry.bought_lots -= book.volume_lots - volume_before
+        entry.notional = book.notional
+        for row in range(h.outcomes_count):
+            outcome = outcomes(m, row)
+            if outcome.kind == FILL:
+                entry.notional -= outcome.price_ticks * outcome.size_lots
 
 
 @helper

@@ -402,6 +402,16 @@ class Simulation:
         twin._thinkers = twin._find_thinkers()
         return twin
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Simulation":
+        memo[id(self)] = twin = self.fork()
+        return twin
+
+    def __reduce__(self) -> tuple[Callable[..., "Simulation"], tuple[Any, ...]]:
+        from marketsim.saved import from_bytes, to_bytes
+
+        given = {name: self.agent(name) for name in self.given_agents}
+        return from_bytes, (to_bytes(self), given, self.source)
+
     def save(self, path: str | Path) -> None:
         """Write the whole state to one file, from which :meth:`load` goes on bit for bit.
 

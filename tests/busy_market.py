@@ -29,7 +29,7 @@ LATENCIES: list[dict[str, Any]] = [
     {"model": "constant", "latency_ns": 0},
     {"model": "constant", "latency_ns": 700_000_001},
     {"model": "uniform", "low_ns": 0, "high_ns": 1_500_000_000},
-    {"model": "cubic", "min_latency_ns": 1_000_000, "jitter": 1.0, "jitter_clip": 0.03},
+    {"model": "cubic", "min_latency_ns": 1_000_000, "jitter": 1.0, "jitter_clip": 0.1},
     {"model": "geometry"},
 ]
 
@@ -110,5 +110,5 @@ def tables(simulation: Simulation) -> tuple[list[dict[str, int]], list[dict[str,
 def settle(env: MarketEnv) -> Any:
     """Run on until all mail has come; returns the learner's account."""
     simulation = env.simulation
-    simulation._advance_to(simulation.now_ns + 20 * SECOND, None)
+    simulation._advance_to(min(simulation.now_ns + 20 * SECOND, simulation.close_ns - 1), None)
     return simulation._market.view("accounts")[simulation.agent_names.index("learner")]

@@ -15,10 +15,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import pytest
 
 import marketsim  # noqa: F401 - registers the environments
 from marketsim.envs.market_env import MarketEnv
 from marketsim.envs.registration import ENVIRONMENTS
+from marketsim.tape import Tape
 
 #: An episode of six steps in a small RMSC04 market, two minutes after its open.
 MARKET = {
@@ -84,6 +86,11 @@ def _cases(environment: str) -> list[Case]:
 
 CASES = [case for environment in ENVIRONMENTS for case in _cases(environment)]
 IN_MARKET = [case for case in CASES if case.in_market]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+every_market = pytest.mark.parametrize("case", IN_MARKET, ids=lambda case: case.label)
+#: One case of each environment, for what its parameters do not change.
+FIRST = {case.environment: case for case in reversed(IN_MARKET)}
+each_market = pytest.mark.parametrize("case", FIRST.values(), ids=lambda case: case.label)
 
 
 def spend(env: Any, rng: np.random.Generator, seen: Any = None) -> "hashlib._Hash":
@@ -111,6 +118,33 @@ def episode(case: Case, seed: int | None, env: Any = None) -> str:
     """Digest of an episode of random actions."""
     env = case.bare() if env is None else env
     return spend(env, np.random.default_rng(0), env.reset(seed=seed)[0]).hexdigest()
+
+
+def half_way(case: Case) -> Any:
+    """An environment two steps into an episode."""
+    env, rng = case.bare(), np.random.default_rng(2)
+    env.reset(seed=11)
+    for _ in range(2):
+        env.step(drawn(env.action_space, rng))
+    return env
+
+
+def rest(env: Any) -> str:
+    """What follows, under the same actions."""
+    return spend(env, np.random.default_rng(5)).hexdigest()
+
+
+def rest_of_state(env: Any) -> str:
+    """What follows from here, in a copy."""
+    twin = type(env)(**env.spec.kwargs)
+    twin.load_state(env.save_state())
+    return rest(twin)
+
+
+def replaying(case: Case, tape: Tape, **more: Any) -> Any:
+    """An environment on recorded flow."""
+    background = {"data": "given", "agents": {"history": {"type": "replay"}}}
+    return case.bare(background=background, overrides=None, data=tape, **more)
 
 
 def same(ours: Any, theirs: Any) -> None:

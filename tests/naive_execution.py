@@ -89,9 +89,12 @@ class NaiveExecution(NaiveLearner):
         if self.task.benchmark == "twap" and self.step > 0:
             return float(np.mean(self.mids[1:]))
         if self.task.benchmark == "vwap":
-            trades = market._simulation.tape.trades
-            self.first = len(trades["time_ns"]) if self.step == 0 else self.first
-            return volume_weighted(trades, self.first, self.mids[0])
+            simulation = market._simulation
+            record = simulation._market.view("agents")[market.agent_id]
+            trades, known_ns = simulation.tape.trades, market.now_ns - record["latency_ns"]
+            known = int(np.searchsorted(trades["time_ns"], known_ns, side="right"))
+            self.first = known if self.step == 0 else self.first
+            return volume_weighted(trades, self.first, known, self.mids[0])
         return self.mids[0]
 
     def cost_of(self, market: Handle, lots: int) -> float:
@@ -109,7 +112,7 @@ class NaiveExecution(NaiveLearner):
         return cost + left * (worst + slope * left / 2)
 
 
-def volume_weighted(trades: Any, first: int, otherwise: float) -> float:
-    """Mean price of all trades from one on."""
-    lots = trades["size_lots"][first:].astype(float)
-    return float(lots @ trades["price_ticks"][first:] / lots.sum()) if lots.sum() else otherwise
+def volume_weighted(trades: Any, first: int, end: int, otherwise: float) -> float:
+    """Mean price of the trades from one to before another."""
+    lots, prices = (trades[name][first:end] for name in ("size_lots", "price_ticks"))
+    return float(lots.astype(float) @ prices / lots.sum()) if lots.sum() else otherwise

@@ -31,7 +31,7 @@ class NaiveLearner(Agent):
     information – and its ``budget`` and largest position.
     """
 
-    wants_acceptances = False
+    wants_acceptances = False  # each message draws from the latency's stream
     most = 1 << 60
 
     def __init__(self, task: Any, start_ns: int, actions: list[Any]) -> None:

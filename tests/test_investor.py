@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from busy_market import BUSY, LATENCIES, SECOND, START, compare, most_exposed, settle
+from busy_market import BUSY, LATENCIES, START, compare, most_exposed, settle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_investor import NaiveInvestor
@@ -22,7 +22,7 @@ def tasks(draw: Any) -> Investor:
 
     return Investor(
         interval=one("1s", "3s"), window=one("15s", "60s"),
-        latency_ns=one(None, 0, 1, 30_000_000, 2 * SECOND + 1), computation_delay_ns=0,
+        latency_ns=one(None, 0, 1, 30_000_000, 1_900_000_001), computation_delay_ns=0,
         order_size=one(1, 30, 100, 5_000), max_position=one(1, 45, 300, 20_000),
         starting_cash_ticks=one(1_000, 100_000_000), done_ratio=one(0.0, 0.5, 0.999),
         price_scale_bps=one(0.1, 2.0),

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from busy_market import BUSY, LATENCIES, SECOND, START, compare, most_exposed, settle
+from busy_market import BUSY, LATENCIES, START, compare, most_exposed, settle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_market_making import NaiveMarketMaking
@@ -29,7 +29,7 @@ def tasks(draw: Any) -> MarketMaking:
     actions = one("discrete", "continuous")
     return MarketMaking(
         interval=one("1s", "3s"), window=one("15s", "60s"),
-        latency_ns=one(None, 0, 1, 30_000_000, 2 * SECOND + 1), computation_delay_ns=0,
+        latency_ns=one(None, 0, 1, 30_000_000, 1_900_000_001), computation_delay_ns=0,
         quote_size=one(1, 30, 100, 700), max_inventory=one(1, 45, 100, 1_000),
         actions=actions, clear_action=actions == "discrete" and one(True, False),
         max_offset_ticks=one(1, 10), reward=one("pnl", "damped"), damping=one(0.0, 0.6, 1.0),
@@ -70,6 +70,23 @@ def test_the_environment_does_and_sees_what_a_plain_agent_does(
     account = settle(env)
     assert account["known_position_lots"] == account["position_lots"]
     assert account["known_cash"] == account["cash"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_messages_that_overtake_each_other(seed: int) -> None:
+    """Cancels come before their orders, fills while an order waits, quotes while it clears."""
+    task = MarketMaking(
+        interval="1s", window="120s", quote_size=30, max_inventory=90, clear_action=True
+    )
+    background = {**BUSY, "latency": LATENCIES[2]}
+    env = MarketMakingEnv(
+        background, start=START, tape=True, overrides={"tape.levels": 1}, **vars(task)
+    )
+    rng = np.random.default_rng(seed)
+    near = rng.choice([0, 5, 6, CLEAR], task.steps).tolist()
+    told = compare(env, NaiveMarketMaking(task, START, near), near, seed)
+    assert max(most_exposed(env)) <= 90
+    assert told[-1]["fills"] > 10
 
 
 def episode(policy: Any, seed: int = 0, **parameters: Any) -> tuple[list[float], list[Any]]:

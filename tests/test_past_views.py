@@ -13,7 +13,7 @@ from marketsim.agents.momentum import MomentumAgent
 from marketsim.clock import parse_span
 from marketsim.compile import entry
 from marketsim.market import Market, agents, header, words
-from marketsim.market_data import first_unknown, trades_known
+from marketsim.market_data import first_unknown, notional_known, trades_known
 from marketsim.population import (
     WAKE,
     Population,
@@ -32,8 +32,8 @@ OPEN = 34_200_000_000_000
 CLOSE = OPEN + 100_000
 PARAMETERS, STATE = columns(mean_ns=float, lookback_ns=int, most=int), columns(looks=int)
 parameters, state = shared(PARAMETERS), own(STATE)
-#: A look: time, bid, its lots, ask, its lots, bought, sold, volume, last price.
-WIDTH = 9
+#: A look: time, bid, its lots, ask, its lots, bought, sold, volume, last price, notional.
+WIDTH = 10
 
 
 @callback(WAKE)
@@ -52,6 +52,7 @@ def _look(m, agent, message):  # type: ignore[no-untyped-def]
         words(m, at + 3).value, words(m, at + 4).value = ask, ask_lots
         words(m, at + 5).value, words(m, at + 6).value = bought, sold
         words(m, at + 7).value, words(m, at + 8).value = volume, last
+        words(m, at + 9).value = notional_known(m, agents(m, agent).symbol, known_ns)
         wake_after(m, agent, exponential(m, agent, p.mean_ns))
     return 0
 
@@ -95,6 +96,7 @@ def check(simulation: Simulation, name: str, lookback_ns: int) -> int:
     world, compared = World(simulation, group.symbol), 0
     busy = set(world.orders["time_ns"].tolist())
     times, prices = world.trades["time_ns"], world.trades["price_ticks"]
+    notionals = np.concatenate([[0], np.cumsum(prices * world.trades["size_lots"])])
     for agent in group.members:
         latency_ns = int(simulation._market.view("agents")[agent]["latency_ns"])
         for now_ns, *seen in looks_of(simulation, agent).tolist():
@@ -107,7 +109,8 @@ def check(simulation: Simulation, name: str, lookback_ns: int) -> int:
             last = int(prices[trades - 1]) if trades else 0
             touch = [bid if bid_lots else 0, bid_lots, ask if ask_lots else 0, ask_lots]
             volume = int(world.bought[trades] + world.sold[trades])
-            assert seen == [*touch, bought, sold, volume, last], (agent, now_ns)
+            notional = int(notionals[trades])
+            assert seen == [*touch, bought, sold, volume, last, notional], (agent, now_ns)
             compared += 1
     return compared
 

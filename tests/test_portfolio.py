@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common import env_checker as stable_baselines
 
 from marketsim.envs.portfolio import PortfolioEnv, PortfolioVectorEnv
-from marketsim.errors import ActionError, ConfigError, StateError
+from marketsim.errors import ActionError, ConfigError, DataError, StateError
 
 INFOS = {"step": int, "wealth": float, "turnover": float, "cost": float, "growth": float}
 
@@ -297,7 +297,7 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
         ({"cost_bps": 10_000}, "cost_bps must be >= 0 and < 10000, was 10000"),
         ({"return_scale": 0}, "return_scale must be > 0, was 0"),
         ({"ruin": 1}, "ruin must be >= 0 and < 1, was 1"),
-        ({"render_mode": "human"}, "render_mode must be ansi, rgb_array or None, was 'human'"),
+        ({"render_mode": "human"}, "render_mode must be one of ansi, rgb_array, was 'human'"),
     ],
 )
 def test_wrong_parameters_are_refused(kwargs: dict[str, Any], message: str) -> None:
@@ -451,3 +451,16 @@ def test_wrong_actions_of_a_batch_are_refused() -> None:
     native.step(np.full((2, 2), np.nan))  # both rows are reset: their actions are not looked at
     with pytest.raises(ConfigError, match="num_envs must be >= 1, was 0"):
         PortfolioVectorEnv(0)
+
+
+def test_what_it_does_not_know_is_refused() -> None:
+    with pytest.raises(ConfigError, match="PortfolioEnv: unknown key 'loockback'.*'lookback'"):
+        PortfolioEnv(loockback=3)
+    with pytest.raises(ConfigError, match="render_mode must be one of ansi, rgb_array, was"):
+        PortfolioEnv(render_mode=np.zeros(3))  # type: ignore[arg-type]
+    env = PortfolioEnv(steps=3)
+    for options in (5, "start", [("start", 1)]):
+        with pytest.raises(ConfigError, match="options must be a mapping of keys to values, was"):
+            env.reset(options=options)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="returns must hold real numbers, was of complex128"):
+        PortfolioEnv(np.zeros((4, 2), complex))

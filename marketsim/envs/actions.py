@@ -7,6 +7,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from marketsim.envs.learner import ACTION
+from marketsim.envs.stepping import put_choices
 from marketsim.errors import ActionError
 
 
@@ -45,12 +46,10 @@ def checked_actions(
         _check_shape("actions", values, (len(rows),))
         if values.dtype.kind not in "iu":
             raise ActionError(f"actions must be whole numbers, were {values.dtype}")
-        wrong = active & ((values < 0) | (values >= space.n))
-        if wrong.any():
-            raise ActionError(
-                f"actions must be from 0 to {int(space.n) - 1}, one was {values[wrong][0]}"
-            )
-        rows[:, ACTION] = values
+        n = int(space.n)
+        wrong = put_choices(np.ascontiguousarray(values, np.int64), n, active, rows)
+        if wrong >= 0:
+            raise ActionError(f"actions must be from 0 to {n - 1}, one was {values[wrong]}")
 
 
 def box_action(space: spaces.Space[Any], action: Any) -> NDArray[Any]:

@@ -43,6 +43,8 @@ class Background:
         tape: bool = False,
     ) -> None:
         loaded = load_config(config, overrides)
+        if data is not None and not isinstance(data, Tape):
+            raise ConfigError(f"data must be a tape or None, was {data!r}")
         enabled = checks.boolean("tape", tape)
         self.config = replace(loaded, tape=replace(loaded.tape, enabled=enabled))
         self.data = data if data is not None else _open(self.config)
@@ -50,6 +52,9 @@ class Background:
         self.symbols = [symbol.name for symbol in _symbols(self.config, self.data)]
         #: Agents of the configuration: the number of the first that is added to them.
         self.agents_count = sum(entry.count for entry in self.config.agents)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Background":
+        return self  # nothing in it changes: copies of an environment share the data
 
     def market(self, seed: int, agents: GivenAgents) -> Simulation:
         """A market of this seed, at its beginning, with further agents."""

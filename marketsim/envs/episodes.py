@@ -3,10 +3,11 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
 
 from marketsim import checks
 from marketsim.clock import format_time
@@ -20,6 +21,8 @@ from marketsim.tape import Tape
 
 RENDER_MODES = ("ansi", "rgb_array")
 OPTIONS = ("start", "state")
+#: Markets that a reset tries before it says that there are never two sides at the start.
+DRAWS = 10
 
 
 class MarketEpisodes:
@@ -64,9 +67,26 @@ class MarketEpisodes:
         self._window_ns = max(task.window_ns for task in tasks.values())
         self._start_ns = background.start_range(start, self._window_ns)
         self._simulation: Simulation | None = None
+        #: Where a vector environment finds the market's block, int64[1]: 0 is none.
+        self._cell: NDArray[np.int64] | None = None
         self._mids: list[tuple[int, float]] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Machine code and its addresses are of this process.
+        return {name: value for name, value in vars(self).items() if name not in self._looked_up}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._look_up()
+
     # -- what a subclass writes -------------------------------------------------------------
+
+    #: Attributes that :meth:`_look_up` sets, of which copies and pickles need their own.
+    _looked_up: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def _look_up(self) -> None:
+        """Find the machine code of a step, and its addresses."""
 
     @abstractmethod
     def _resume(self) -> None:
@@ -95,7 +115,8 @@ class MarketEpisodes:
         Raises
         ------
         ConfigError
-            For an unknown option, a start outside the session, a market without quotes then.
+            For an unknown option, a start outside the session; if none of :data:`DRAWS` markets
+            has two sides then.
         """
         self._stop()
         options = self._checked_options(options)
@@ -107,28 +128,42 @@ class MarketEpisodes:
         first_ns, last_ns = self._start_ns
         if "start" in options:
             first_ns, last_ns = self.background.start_range(options["start"], self._window_ns)
-        market_seed = int(rng.integers(2**63))
-        start_ns = first_ns
-        if last_ns > first_ns:
-            start_ns = int(rng.integers(first_ns, last_ns + 1))
-        simulation = self.background.market(market_seed, self._tasks)
-        simulation._advance_to(start_ns, None)
-        self._enter(simulation)
-        for seat in self._seats:
-            if not seat.begin(self._address):
-                raise ConfigError(
-                    f"start: the market has not two sides yet at {format_time(start_ns)};"
-                    " start later"
-                )
-        self._show()
+        for _ in range(DRAWS):
+            market_seed = int(rng.integers(2**63))
+            start_ns = first_ns
+            if last_ns > first_ns:
+                start_ns = int(rng.integers(first_ns, last_ns + 1))
+            simulation = self.background.market(market_seed, self._tasks)
+            simulation._advance_to(start_ns, None)
+            self._enter(simulation)
+            if all(seat.begin(self._address) for seat in self._seats):
+                self._show()
+                return
+        raise ConfigError(
+            f"start: none of {DRAWS} markets has two sides at {format_time(start_ns)}, or when"
+            " else they were to start; start later"
+        )
 
     @property
     def _tasks(self) -> dict[str, Task]:
         return {seat.name: seat.task for seat in self._seats}
 
-    def _enter(self, simulation: Simulation) -> None:
+    def _enter(self, simulation: Simulation | None) -> None:
+        """Let the market go that there is, if any, and take another, or none."""
+        if self._simulation is not None:
+            self._simulation._market.bind(None)
+        if self._cell is not None:
+            self._cell[0] = 0
         self._simulation = simulation
         self._mids = []
+        if simulation is not None:
+            simulation._market.bind(self._cell)
+
+    def _tell_address(self, cell: NDArray[np.int64]) -> None:
+        """Keep the market's address in a cell, int64[1], whatever becomes of it; 0: none."""
+        self._cell = cell
+        if self._simulation is not None:
+            self._simulation._market.bind(cell)
 
     @property
     def _address(self) -> int:
@@ -227,5 +262,5 @@ class MarketEpisodes:
 
     def close(self) -> None:
         """Let the market go; calling it again does nothing."""
-        self._simulation = None
+        self._enter(None)
         self._stop()

@@ -36,13 +36,14 @@ from marketsim.envs.learner import (
     squash,
     take_back,
     task_state,
+    turnover_known,
     want,
     whole,
 )
 from marketsim.envs.market_env import MarketEnv
 from marketsim.envs.market_vector import MarketVectorEnv
 from marketsim.envs.task import Task
-from marketsim.market import agents, books, header, number_at
+from marketsim.market import header, number_at
 from marketsim.population import WAKE, callback, columns, on_grid, shared, touch_seen
 
 if TYPE_CHECKING:
@@ -125,14 +126,14 @@ def place_share(m, agent, share, depth):
 
 @helper
 def benchmark_price(m, agent):
-    """Arrival price, time-weighted or volume-weighted mean price of the window so far."""
+    """Arrival price, time-weighted or volume-weighted mean price of the window, as known so far."""
     p, me, mine = parameters(m, agent), learner(m, agent), own(m, agent)
     if p.benchmark == 1:
         return mine.mean_mid
     if p.benchmark == 2:
-        book = books(m, agents(m, agent).symbol)
-        traded = book.volume_lots - me.volume_lots
-        return (book.notional - me.notional) / traded if traded > 0 else me.arrival
+        volume_lots, notional = turnover_known(m, agent)
+        traded = volume_lots - me.volume_lots
+        return (notional - me.notional) / traded if traded > 0 else me.arrival
     return me.arrival
 
 
@@ -201,7 +202,8 @@ class Execution(Task):
         order that it has, but a passive one at the near touch keeps its place in the queue; so
         does any order that is asked for as it is.
     benchmark : price against which it is rewarded: "arrival" (the mid at the start: implementation
-        shortfall), "twap" or "vwap" (mean mid, mean price of all trades, since the start).
+        shortfall), "twap" or "vwap" (mean mid, mean price of all trades, since the start, as far as
+        it knows of them).
     max_depth_ticks : see ``actions``.
     unfilled_bps : penalty on each lot that is left at the end, beside the price of taking it then
         [basis points of the arrival price].

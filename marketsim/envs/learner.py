@@ -19,13 +19,12 @@ from marketsim.market import (
     NO_PRICE,
     accounts,
     agents,
-    books,
     columns_at,
     header,
     messages,
     number_at,
 )
-from marketsim.market_data import trades_known
+from marketsim.market_data import notional_known, trades_known
 from marketsim.population import (
     CANCEL,
     FILLED,
@@ -51,7 +50,7 @@ NO_LIMIT = 1 << 60
 #: Of every task. ``step`` of ``steps`` since ``start_ns``; ``budget_lots``: what it may still
 #: trade; ``most_lots``: its largest position; ``taker_*``: the market order on its way; mids
 #: [ticks] now and at the last three steps; spread and last price that it saw; volume and notional
-#: of its symbol at the start; ``away``: it has left; ``fees_micro``: told with its fills;
+#: of its symbol as known at the start; ``away``: it has left; ``fees_micro``: told with its fills;
 #: ``worth``: what its rewards were last measured from.
 LEARNER = columns(
     start_ns=int, step=int, steps=int, budget_lots=int, most_lots=int, taker_id=int, taker_side=int,
@@ -278,16 +277,23 @@ def look(m, agent):
 
 
 @helper
+def turnover_known(m, agent):
+    """Lots traded in its symbol, and their price times lots, as the agent knows them now."""
+    symbol = agents(m, agent).symbol
+    known_ns = header(m).now_ns - agents(m, agent).latency_ns
+    volume, _, _ = trades_known(m, symbol, known_ns)
+    return volume, notional_known(m, symbol, known_ns)
+
+
+@helper
 def begin_episode(m, agent, steps, budget_lots, most_lots):
     """The first look of an episode; False if there is no mid yet."""
     me = learner(m, agent)
-    book = books(m, agents(m, agent).symbol)
     me.start_ns = header(m).now_ns
     me.steps = steps
     me.budget_lots = budget_lots
     me.most_lots = most_lots
-    me.volume_lots = book.volume_lots
-    me.notional = book.notional
+    me.volume_lots, me.notional = turnover_known(m, agent)
     if not look(m, agent):
         return False
     me.mid_1 = me.mid_2 = me.mid_3 = me.arrival = me.mid
@@ -325,8 +331,8 @@ def squash(x):
 
 @helper
 def basis_points(m, agent, ticks):
-    """A price difference as a share of the arrival price."""
-    return 1e4 * ticks / learner(m, agent).arrival
+    """A price difference as a share of the arrival price, or of one tick where that is less."""
+    return 1e4 * ticks / max(abs(learner(m, agent).arrival), 1.0)
 
 
 @helper

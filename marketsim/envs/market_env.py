@@ -25,6 +25,8 @@ from marketsim.simulation import EVENTS_A_CALL
 from marketsim.tape import Tape
 
 LEARNER_NAME = "learner"
+#: Of an environment, beside those of its task.
+OWN_PARAMETERS = {"background", "start", "overrides", "data", "tape", "render_mode"}
 
 
 class MarketEnv(MarketEpisodes, gymnasium.Env[NDArray[np.float32], Any]):
@@ -40,7 +42,9 @@ class MarketEnv(MarketEpisodes, gymnasium.Env[NDArray[np.float32], Any]):
     parameters : of the task.
 
     Each episode is a market of its own, whose seed is drawn from ``np_random``: equal seeds give
-    equal episodes, in any process. The time before its start is simulated by :meth:`reset`.
+    equal episodes, in any process. The time before its start is simulated by :meth:`reset`; a
+    market that then lacks a side of its book is left, and another one drawn. Environments can be
+    copied and pickled, in the middle of an episode too.
 
     Raises
     ------
@@ -63,8 +67,8 @@ class MarketEnv(MarketEpisodes, gymnasium.Env[NDArray[np.float32], Any]):
         render_mode: str | None = None,
         **parameters: Any,
     ) -> None:
-        known = [field.name for field in fields(self.task_type)]
-        checks.refuse_unknown(type(self).__name__, parameters, known)
+        known = {field.name for field in fields(self.task_type)}
+        checks.refuse_unknown(type(self).__name__, parameters, known | OWN_PARAMETERS)
         self.task = self.task_type(**parameters)
         MarketEpisodes.__init__(
             self, {LEARNER_NAME: self.task}, background, start, overrides, data, tape, render_mode
@@ -74,6 +78,11 @@ class MarketEnv(MarketEpisodes, gymnasium.Env[NDArray[np.float32], Any]):
         self.action_space: Any = self.task.action_space
         self._ready = False
         self._interval_ns = self.task.interval_ns
+        self._look_up()
+
+    _looked_up = ("_step_market", "_advance")
+
+    def _look_up(self) -> None:
         self._step_market = direct(step_market, 8)
         self._advance = advance_address()
 
@@ -93,7 +102,7 @@ class MarketEnv(MarketEpisodes, gymnasium.Env[NDArray[np.float32], Any]):
         Raises
         ------
         ConfigError
-            For an unknown option, a start outside the session, a market without quotes then.
+            For an unknown option, a start outside the session, markets without two sides then.
         """
         super().reset(seed=seed)
         self._begin(self.np_random, options)
@@ -126,6 +135,7 @@ class MarketEnv(MarketEpisodes, gymnasium.Env[NDArray[np.float32], Any]):
         simulation, task = self.simulation, self.task
         until_ns = simulation.now_ns + self._interval_ns
         act, advance, budget = task.act.address, self._advance, EVENTS_A_CALL
+        self._ready = False  # should it be interrupted: nobody goes on in the middle of a step
         while True:
             code = self._step_market(
                 advance, simulation._market.address, until_ns, budget,

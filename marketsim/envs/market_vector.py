@@ -3,18 +3,21 @@
 from typing import Any, ClassVar
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from marketsim import checks
 from marketsim.envs.actions import checked_actions
-from marketsim.envs.learner import REWARD, TERMINATED, TRUNCATED
 from marketsim.envs.market_env import MarketEnv
-from marketsim.envs.stepping import THROUGH, TO_ACT, step_markets
+from marketsim.envs.stepping import THROUGH, TO_ACT, collect, step_markets
 from marketsim.envs.vector import NativeVectorEnv, Step
 from marketsim.kernel import BUDGET, THINK, advance_address
 from marketsim.simulation import EVENTS_A_CALL
 from marketsim.thinking import think
+
+#: Attributes that are of one process, or share memory: copies and pickles need their own.
+_LOOKED_UP = ("_rows", "_advance", "_blocks", "_until_ns", "_stages", "_codes", "_learners")
 
 
 class MarketVectorEnv(NativeVectorEnv):
@@ -49,47 +52,63 @@ class MarketVectorEnv(NativeVectorEnv):
             shared.pop(used, None)
         envs = [first, *(self.env_type(**shared) for _ in range(num_envs - 1))]
         super().__init__(envs, autoreset_mode)
-        seat = first._seat
-        self._rows = np.zeros((num_envs, seat.row_width))
-        for env, row in zip(envs, self._rows, strict=True):
-            env._seat.bind(row)
         self._markets = envs
-        self._told, self._seen = seat.told, seat.seen
-        self._advance = advance_address()
-        self._blocks, self._until_ns, self._stages, self._codes = np.zeros((4, num_envs), np.int64)
+        self._told, self._seen = first._seat.told, first._seat.seen
         self._interval_ns = first.task.interval_ns
-        self._learners = np.zeros((num_envs, 1, 4), np.int64)
+        self._look_up()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in _LOOKED_UP}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """Put the sub-environments' rows into one table; find the machine code of a step."""
+        envs, seat = self._markets, self._markets[0]._seat
+        self._rows = np.array([env._seat.row for env in envs])
+        self._blocks, self._until_ns, self._stages, self._codes = np.zeros((4, len(envs)), np.int64)
+        for i, env in enumerate(envs):
+            env._seat.bind(self._rows[i])
+            env._tell_address(self._blocks[i : i + 1])
+        self._advance = advance_address()
+        self._learners = np.zeros((len(envs), 1, 4), np.int64)
         self._learners[:, 0, :3] = seat.agent, seat.task.act.address, seat.task.observe.address
         self._learners[:, 0, 3] = [env._seat.row_at for env in envs]
 
     def _step_envs(self, actions: Any, active: NDArray[np.bool_]) -> Step:
         envs, rows = self._markets, self._rows
         checked_actions(self.single_action_space, actions, rows, active)
-        self._blocks[:] = [env._simulation._market.address for env in envs]  # type: ignore[union-attr]
         self._stages[:] = np.where(active, TO_ACT, THROUGH)
+        self._started = False  # should it be interrupted: nobody goes on in the middle of a step
         self._run()
-        terminated, truncated = rows[:, TERMINATED] != 0.0, rows[:, TRUNCATED] != 0.0
-        for i in np.flatnonzero((terminated | truncated) & active).tolist():
-            envs[i]._ready = False
+        self._started = True
+        n, told = len(envs), self._told
+        observations = np.empty((n, self._seen.stop - self._seen.start), np.float32)
+        rewards, ends = np.empty(n), np.empty((2, n), np.bool_)
+        numbers, whole = np.empty((len(told), n)), np.empty((len(told), n), np.int64)
+        if collect(rows, active, observations, rewards, ends, numbers, whole):
+            for i in np.flatnonzero(ends.any(0) & active).tolist():
+                envs[i]._ready = False
         if self.render_mode is not None:
             for i in np.flatnonzero(active).tolist():
                 envs[i]._note_mid()
-        told = rows[:, self._seen.stop :].T.copy()
-        whole = told.astype(np.int64)
         infos: dict[str, NDArray[Any]] = {
-            name: whole[at] if kind is int else told[at]
-            for at, (name, kind) in enumerate(self._told)
+            name: whole[at] if kind is int else numbers[at] for at, (name, kind) in enumerate(told)
         }
-        observations = rows[:, self._seen].astype(np.float32)
-        return observations, rows[:, REWARD].copy(), terminated, truncated, infos
+        return observations, rewards, ends[0], ends[1], infos
 
     def _run(self) -> None:
         """Advance all markets to the ends of their steps, and serve those that ask for it."""
         stages, codes, blocks, envs = self._stages, self._codes, self._blocks, self._markets
         until_ns, learners, interval_ns = self._until_ns, self._learners, self._interval_ns
-        while step_markets(
+        while left := step_markets(
             self._advance, blocks, learners, interval_ns, EVENTS_A_CALL, until_ns, stages, codes
         ):
+            if left < 0:
+                rows = np.flatnonzero(blocks == 0).tolist()
+                raise ResetNeeded(f"rows {rows} have been closed: call reset first")
             waiting = np.flatnonzero(stages != THROUGH).tolist()
             thinking = [i for i in waiting if codes[i] == THINK]
             if thinking:
@@ -97,4 +116,3 @@ class MarketVectorEnv(NativeVectorEnv):
             for i in waiting:
                 if codes[i] not in (THINK, BUDGET):
                     envs[i].simulation._serve(int(codes[i]))
-                blocks[i] = envs[i]._address

@@ -122,8 +122,13 @@ class MultiAgentEnv(MarketEpisodes, ParallelEnv or object):  # type: ignore[misc
         self.state_space = spaces.Box(-1.0, 1.0, (width,), np.float32)
         self._rng: np.random.Generator | None = None
         self._interval_ns = self._seats[0].task.interval_ns
+        self._look_up()
+
+    _looked_up = ("_advance", "_learners")
+
+    def _look_up(self) -> None:
         self._advance = advance_address()
-        self._learners = np.zeros((1, len(tasks), 4), np.int64)
+        self._learners = np.zeros((1, len(self._seats), 4), np.int64)
         for place, seat in zip(self._learners[0], self._seats, strict=True):
             place[:] = seat.agent, seat.task.act.address, seat.task.observe.address, seat.row_at
 
@@ -154,7 +159,7 @@ class MultiAgentEnv(MarketEpisodes, ParallelEnv or object):  # type: ignore[misc
         Raises
         ------
         ConfigError
-            For a start outside the session, a market without quotes then.
+            For a start outside the session, markets without two sides then.
         """
         if seed is not None or self._rng is None:
             self._rng, _ = seeding.np_random(seed)
@@ -209,9 +214,7 @@ class MultiAgentEnv(MarketEpisodes, ParallelEnv or object):  # type: ignore[misc
         if not acting:
             raise ResetNeeded("step: call reset() first; no agent is in an episode")
         self._check_actions(actions)
-        for place, (name, seat) in zip(self._learners[0], self._places.items(), strict=True):
-            place[0] = seat.agent if name in acting else -1
-        self._run()
+        self._run(acting)
         rows = {name: self._places[name].row for name in acting}
         terminated = {name: bool(row[TERMINATED]) for name, row in rows.items()}
         truncated = {name: bool(row[TRUNCATED]) for name, row in rows.items()}
@@ -239,8 +242,11 @@ class MultiAgentEnv(MarketEpisodes, ParallelEnv or object):  # type: ignore[misc
             except ActionError as error:
                 raise ActionError(f"actions[{name!r}]: {error}") from None
 
-    def _run(self) -> None:
-        """Let the agents act, run the market, and let them look."""
+    def _run(self, acting: list[str]) -> None:
+        """Let these agents act, run the market, and let them look."""
+        self._stop()  # should it be interrupted: nobody goes on in the middle of a step
+        for place, (name, seat) in zip(self._learners[0], self._places.items(), strict=True):
+            place[0] = seat.agent if name in acting else -1
         simulation = self.simulation
         blocks, until_ns, stages, codes = np.zeros((4, 1), np.int64)
         blocks[0], stages[0] = self._address, TO_ACT
@@ -251,6 +257,7 @@ class MultiAgentEnv(MarketEpisodes, ParallelEnv or object):  # type: ignore[misc
             if codes[0] != BUDGET:
                 simulation._serve(int(codes[0]))
             blocks[0] = self._address
+        self.agents = acting
 
     def _let_go(self, gone: list[str]) -> None:
         """These agents have come to their end; the market goes on if there are others."""

@@ -15,7 +15,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from marketsim.checks import did_you_mean, integer, number, positive
+from marketsim.checks import choice, integer, mapping, number, positive, refuse_unknown
 from marketsim.envs.actions import box_action, box_actions
 from marketsim.envs.portfolio_picture import picture, table
 from marketsim.envs.portfolio_rows import PortfolioRows, observe, step_rows
@@ -28,6 +28,9 @@ Observation = NDArray[np.float32]
 #: Bars of an episode where a history or a generator holds more.
 USUAL_STEPS = 252
 _OPTIONS = ("start", "path")
+_PARAMETERS = (
+    "returns", "assets", "steps", "lookback", "cost_bps", "return_scale", "ruin", "render_mode",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,9 @@ class PortfolioEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         return_scale: float = 30.0,
         ruin: float = 0.1,
         render_mode: str | None = None,
+        **unknown: Any,
     ) -> None:
+        refuse_unknown(type(self).__name__, unknown, _PARAMETERS)
         if assets is not None:
             integer("assets", assets, 1)
         if steps is not None:
@@ -107,8 +112,8 @@ class PortfolioEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
             raise ConfigError(f"cost_bps must be >= 0 and < 10000, was {cost_bps!r}")
         if not 0 <= number("ruin", ruin) < 1:
             raise ConfigError(f"ruin must be >= 0 and < 1, was {ruin!r}")
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ConfigError(f"render_mode must be ansi, rgb_array or None, was {render_mode!r}")
+        if render_mode is not None:
+            choice("render_mode", render_mode, self.metadata["render_modes"])
         self.source = return_source(returns, assets, steps or USUAL_STEPS)
         self.steps = min(self.source.bars, USUAL_STEPS) if steps is None else steps
         if self.steps > self.source.bars:
@@ -238,10 +243,8 @@ class PortfolioEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
             raise ResetNeeded(f"{wanted} needs an episode: call reset first")
 
     def _checked_options(self, options: dict[str, Any] | None) -> tuple[int | None, int | None]:
-        given = {} if options is None else options
-        for key in given:
-            if key not in _OPTIONS:
-                raise ConfigError(f"options: unknown key {key!r}{did_you_mean(key, _OPTIONS)}")
+        given = mapping("options", options)
+        refuse_unknown("options", given, _OPTIONS)
         start, index = given.get("start"), given.get("path")
         if start is not None:
             start = integer("options.start", _plain(start), 0, self.source.bars - self.steps)
@@ -274,10 +277,19 @@ class PortfolioVectorEnv(NativeVectorEnv):
         envs = [first, *(PortfolioEnv(**kwargs) for _ in range(num_envs - 1))]
         super().__init__(envs, autoreset_mode)
         assets = len(first.source.names)
-        self._rows = PortfolioRows.empty(num_envs, first.steps, first.lookback, assets)
-        for row, env in enumerate(envs):
-            env._rows = self._rows.row(row)
+        self._portfolios = envs
+        self._share_rows(PortfolioRows.empty(num_envs, first.steps, first.lookback, assets))
         self._cost, self._ruin = first.cost, first.ruin
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._share_rows(self._rows)  # a copy's own memory
+
+    def _share_rows(self, rows: PortfolioRows) -> None:
+        """Let each sub-environment work in its row."""
+        self._rows = rows
+        for row, env in enumerate(self._portfolios):
+            env._rows = rows.row(row)
 
     def _step_envs(self, actions: Any, active: Mask) -> Step:
         checked = box_actions(self.single_action_space, actions, active).astype(np.float64)

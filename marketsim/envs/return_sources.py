@@ -154,6 +154,8 @@ def _numbered(assets: int) -> tuple[str, ...]:
 
 def _checked(values: Any, field: str) -> Floats:
     """Return a copy float64[paths, bars, assets] of log returns that wealth can be made of."""
+    if np.iscomplexobj(values):
+        raise DataError(f"{field} must hold real numbers, was of {np.asarray(values).dtype}")
     try:
         paths = np.array(values, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:

@@ -33,6 +33,15 @@ class Seat:
         self._call = direct(call_learner, 4)
         self.bind(np.zeros(self.row_width))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Addresses and machine code are of one row in one process.
+        return {"name": self.name, "task": self.task, "agent": self.agent, "row": self.row}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        row = state.pop("row")
+        Seat.__init__(self, **state)
+        self.bind(row)
+
     def bind(self, row: NDArray[np.float64]) -> None:
         """Keep what is told in this row, which outlives the seat."""
         self.row, self.row_at = row, int(row.ctypes.data)

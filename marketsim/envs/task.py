@@ -10,7 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from marketsim import checks
-from marketsim.clock import parse_span
+from marketsim.clock import NS_PER_DAY, parse_span
 from marketsim.compile import Callback
 from marketsim.envs.learner import COMMON_WORDS, LEARNER, _wake
 from marketsim.errors import ActionError, ConfigError
@@ -64,7 +64,7 @@ class Task(Population):
             )
         for field in ("latency_ns", "computation_delay_ns"):
             if getattr(self, field) is not None:
-                checks.integer(field, getattr(self, field), 0)
+                checks.integer(field, getattr(self, field), 0, NS_PER_DAY)
         if self.symbol is not None:
             checks.text("symbol", self.symbol)
 

@@ -163,20 +163,11 @@ class NativeVectorEnv(VectorEnv[Array, Array, Array], ABC):
     def reset_each(
         self, seeds: Sequence[int | None], options: Sequence[dict[str, Any] | None]
     ) -> tuple[Array, dict[str, Any]]:
-        """Start an episode in each sub-environment, with a seed and options of its own.
-
-        Raises
-        ------
-        ValueError : as many seeds and options as there are sub-environments were needed
-        """
-        if len(seeds) != self.num_envs or len(options) != self.num_envs:
-            raise ValueError(
-                f"seeds and options must hold {self.num_envs} each, "
-                f"held {len(seeds)} and {len(options)}"
-            )
-        if all(one is None for one in options):
+        """Start an episode in each sub-environment, with a seed and options of its own."""
+        if not any(options):
             return self._begin([(range(self.num_envs), seeds, None)])
-        return self._begin([([row], [seeds[row]], options[row]) for row in range(self.num_envs)])
+        rows = zip(range(self.num_envs), seeds, options, strict=True)
+        return self._begin([([row], [seed], one) for row, seed, one in rows])
 
     def _begin(
         self,
