@@ -24,6 +24,7 @@ ON_TOP = {
     "bench_evaluate",
     "bench_markets",
     "bench_process",
+    "bench_returns",
     "bench_world",
     "cli",
     "compare_cli",
