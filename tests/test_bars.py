@@ -131,6 +131,13 @@ def test_times_off_the_grid_are_refused(tmp_path: Path) -> None:
         read_bars(write(frame, tmp_path / "bars.csv"))
 
 
+def test_a_time_of_another_century_is_a_mistake(tmp_path: Path) -> None:
+    frame = table([0, 1, 2, 3])
+    frame.loc[3, "time"] += pd.Timedelta("73000D")
+    with pytest.raises(DataError, match="100 times the 4 that there are: is a time wrong"):
+        read_bars(write(frame, tmp_path / "bars.csv"))
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="paths: must be at least one file"):
         read_bars([])

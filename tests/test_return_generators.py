@@ -200,7 +200,7 @@ def test_blocks_end_at_gaps() -> None:
     number = np.round(drawn[:, :, 0].astype(np.float64) * 1e4).astype(int)
     last = int(number[number <= 100].max())  # the last whole window ends there
     after = number[:, 1:][number[:, :-1] == last]
-    assert len(after) > 20 and (after != 101).any()
+    assert len(after) > 20 and len(np.unique(after)) > 15  # from anywhere
     inside = (number[:, :-1] != last) & (number[:, :-1] != number.max())
     assert (np.diff(number, axis=1)[inside] == 1).all()
 

@@ -98,6 +98,17 @@ def test_mean_reversion_by_hand() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["MR", "TF", "VT", "RSI", "SM", "BO"])
+def test_a_price_that_stood_still(name: str) -> None:
+    """Nothing is bought before it moves; a crossing may begin from equality."""
+    prices = np.full((1, 18, 1), 100.0)
+    assert (strategy(name).signals(prices) <= 0).all()
+    prices[0, 14:] = 100.5
+    first_buy = {"TF": 15, "SM": 14, "BO": 14}.get(name)
+    bought = np.flatnonzero(strategy(name).signals(prices)[0, :, 0] == 1)
+    assert (bought[0] if len(bought) else None) == first_buy
+
+
 def test_a_purchase_is_one_lot_at_least() -> None:
     prices = np.full((1, 15, 1), 1e9)
     prices[0, 12:14] = 0.9e9  # 2,000 buy less than a lot: it takes one, which costs 90,000

@@ -116,9 +116,14 @@ def test_fees_are_paid() -> None:
     ticks = path(0)
     quoters = {name: Quoter(name, ticks[:, i].tolist()) for i, name in enumerate(["BTC", "ETH"])}
     agent = StrategyAgent("EW", ["BTC", "ETH"], end=END)
-    said = Simulation(config, agents={**quoters, "mine": agent}).run().summary["agents"]["mine"]
+    run = Simulation(config, agents={**quoters, "mine": agent}).run()
+    said = run.summary["agents"]["mine"]
+    accounts = run.accounts.set_index(["agent", "symbol"]).loc["mine"]
     assert said["fees"] == pytest.approx(20, rel=0.2)
-    assert said["value"] == pytest.approx(said["cash"] / 10_000)
+    assert said["fees"] == pytest.approx(accounts["fees_ticks"].sum() * 1e-6)
+    assert said["cash"] == pytest.approx(
+        10_000 + accounts["cash_ticks"].sum() * 1e-6 - said["fees"]
+    )
 
 
 def test_a_symbol_without_quotes_is_waited_for() -> None:

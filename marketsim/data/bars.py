@@ -91,8 +91,8 @@ class Bars:
     def prices(self, price: str = "close") -> Floats:
         """One price of each bar, float64[n, d]: ``close``, or ``mid`` of open and close.
 
-        Averaged prices have returns with an autocorrelation of about 1/4 and more at lag 1
-        (Working 1960); ``mid`` is there because the ICAIF archive is made of it.
+        Means of neighbouring prices have returns with a lag-1 autocorrelation near a half (Working
+        1960), which is no property of the market; ``mid`` is what the ICAIF archive is made of.
 
         Raises
         ------

@@ -20,6 +20,8 @@ Location = str | os.PathLike[str]
 
 #: Numeric times above these are milli-, micro- and nanoseconds since 1970.
 _UNITS = ((1e17, 1_000_000_000), (1e14, 1_000_000), (1e11, 1_000))
+#: A grid of more times than so many for each bar is taken for a mistake.
+MOST_MISSING = 100
 #: Names of the column of times.
 _TIMES = ("time", "timestamp", "date", "datetime", "open_time")
 
@@ -150,8 +152,8 @@ def _whole_seconds(file: Path, times: NDArray[Any]) -> NDArray[np.int64]:
         unit = next((unit for above, unit in _UNITS if largest > above), 1)
         seconds, left = np.divmod(times, unit)
     else:
-        stamps = pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("ns")
-        seconds, left = np.divmod(stamps.asi8, 1_000_000_000)
+        stamps = pd.DatetimeIndex(pd.to_datetime(times, utc=True)).as_unit("us")
+        seconds, left = np.divmod(stamps.asi8, 1_000_000)
     if np.any(left):
         row = int(np.flatnonzero(left)[0])
         raise DataError(f"{file}: times must be whole seconds, row {row} is {times[row]}")
@@ -198,6 +200,12 @@ def _aligned(parts: "Mapping[str, Sequence[pd.DataFrame]]", file: str) -> Bars:
     last = max(int(frame["time"].iloc[-1]) for frame in whole.values())
     steps, often = np.unique(apart, return_counts=True)
     step_s = int(steps[often.argmax()])
+    bars = max(len(frame) for frame in whole.values())
+    if last - first > MOST_MISSING * bars * step_s:
+        raise DataError(
+            f"{file}: bars of {step_s} s from {_date(first)} to {_date(last)} would be more than "
+            f"{MOST_MISSING} times the {bars} that there are: is a time wrong?"
+        )
     time_s = np.arange(first, last + 1, step_s, dtype=np.int64)
     columns = {name: np.full((len(time_s), len(whole)), np.nan) for name in COLUMNS}
     for number, (symbol, frame) in enumerate(whole.items()):

@@ -155,6 +155,11 @@ class Performance:
 def performance(result: Backtest, alpha: float = ALPHA) -> Performance:
     """Figures of a backtest; Sharpe's ratio is to an interest of 0.
 
+    Raises
+    ------
+    DataError
+        If wealth falls to 0 or below.
+
     References
     ----------
     Sharpe (1994), The Sharpe ratio, Journal of Portfolio Management 21(1).
