@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from env_cases import (
+from env_cases import IN_MARKET, (
     FIRST,
     IN_MARKET,
     WORLD,
@@ -191,7 +191,7 @@ def test_vectors_of_world_agents(case: Case) -> None:
 
 
 def test_a_market_that_is_kept_stays_as_it_is_when_its_row_goes_on() -> None:
-    native = CASES[0].make_vec(2)
+    native = IN_MARKET[0].make_vec(2)
     native.reset(seed=0)
     kept = native.envs[0].unwrapped.simulation
     before = kept.digest()
