@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from env_cases import IN_MARKET, (
+from env_cases import (
     FIRST,
     IN_MARKET,
     WORLD,
