@@ -376,7 +376,10 @@ def _generator(model: Any, device: str, sampling: Mapping[str, Any] | None) -> t
 
         if sampling is not None and not isinstance(sampling, Mapping):
             raise ConfigError(f"sampling must be keys and values, was {sampling!r}")
-        return shared_model(model, device, sampling)
+        found, digest = shared_model(model, device, sampling)
+        if not hasattr(found, "next_orders"):
+            raise ConfigError(f"model {model}: {found.name!r} writes no orders")
+        return found, digest
     if sampling:
         raise ConfigError(
             "sampling is of a model that is given by its folder; set it on the object"

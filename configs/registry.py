@@ -18,6 +18,7 @@ AGENTS = {
     "noise": "marketsim.agents.noise:NoiseAgent",
     "pov": "marketsim.agents.pov:POVAgent",
     "replay": "marketsim.agents.replay:ReplayAgent",
+    "strategy": "marketsim.agents.strategies:StrategyAgent",
     "twap": "marketsim.agents.twap:TWAPAgent",
     "value": "marketsim.agents.value:ValueAgent",
     "world": "marketsim.agents.world:WorldAgent",

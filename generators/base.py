@@ -1,4 +1,4 @@
-"""What every generator of order flow is, by name; how it is saved and found again."""
+"""What every generator is, of order flow or of returns: by name, saved and found again."""
 
 import importlib
 import inspect
@@ -21,62 +21,17 @@ from marketsim.tape import Tape
 FitProgress = Callable[[float, str], None]
 
 
-class OrderFlowGenerator(ABC):
-    """A model of order flow: given the past and the book, it writes the next order.
+class Generator(ABC):
+    """What can be made by its name, saved and loaded.
 
     Attributes
     ----------
     name : under which it is registered.
-    context : how many events :meth:`start` needs.
     sampling : parameters that only say how it draws, which a trained one can be given anew.
     """
 
     name: ClassVar[str]
-    context: ClassVar[int] = 1
     sampling: ClassVar[tuple[str, ...]] = ()
-
-    @abstractmethod
-    def fit(self, tapes: Sequence[Tape], *, valid: Sequence[Tape] = (), seed: int = 0,
-            progress: FitProgress | None = None) -> Self:  # fmt: skip
-        """Learn from tapes; ``valid`` are held out, for early stopping.
-
-        A network takes ``training`` (:class:`marketsim.generators.training.Training`) and
-        ``checkpoint``, a file from which an interrupted training goes on, as well.
-
-        Raises
-        ------
-        DataError
-            If a tape has no book, or too few events.
-        """
-
-    @abstractmethod
-    def start(self, flow: Flow) -> Any:
-        """State of one market after its past ``flow``, of at least ``context`` events.
-
-        A state can be copied (``copy.deepcopy``), and packed by :meth:`pack`.
-        """
-
-    @abstractmethod
-    def next_orders(
-        self, states: Sequence[Any], views: Sequence[View], rngs: Sequence[np.random.Generator]
-    ) -> list[Order]:
-        """Write the next order of several markets, and move their states on.
-
-        What one market gets depends on its own state, view and stream only. On the CPU it is the
-        same, bit for bit, whichever markets are asked for with it.
-        """
-
-    def next_order(self, state: Any, view: View, rng: np.random.Generator) -> Order:
-        """Write the next order of one market."""
-        return self.next_orders([state], [view], [rng])[0]
-
-    @abstractmethod
-    def pack(self, state: Any) -> dict[str, Any]:
-        """A state as JSON values and NumPy arrays."""
-
-    @abstractmethod
-    def unpack(self, packed: dict[str, Any]) -> Any:
-        """The inverse of :meth:`pack`."""
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
@@ -123,22 +78,83 @@ class OrderFlowGenerator(ABC):
             raise ModelError(f"{folder}: cannot be written: {error.strerror}") from error
 
 
+class OrderFlowGenerator(Generator):
+    """A model of order flow: given the past and the book, it writes the next order.
+
+    Attributes
+    ----------
+    context : how many events :meth:`start` needs.
+    """
+
+    context: ClassVar[int] = 1
+
+    @abstractmethod
+    def fit(self, tapes: Sequence[Tape], *, valid: Sequence[Tape] = (), seed: int = 0,
+            progress: FitProgress | None = None) -> Self:  # fmt: skip
+        """Learn from tapes; ``valid`` are held out, for early stopping.
+
+        A network takes ``training`` (:class:`marketsim.generators.training.Training`) and
+        ``checkpoint``, a file from which an interrupted training goes on, as well.
+
+        Raises
+        ------
+        DataError
+            If a tape has no book, or too few events.
+        """
+
+    @abstractmethod
+    def start(self, flow: Flow) -> Any:
+        """State of one market after its past ``flow``, of at least ``context`` events.
+
+        A state can be copied (``copy.deepcopy``), and packed by :meth:`pack`.
+        """
+
+    @abstractmethod
+    def next_orders(
+        self, states: Sequence[Any], views: Sequence[View], rngs: Sequence[np.random.Generator]
+    ) -> list[Order]:
+        """Write the next order of several markets, and move their states on.
+
+        What one market gets depends on its own state, view and stream only. On the CPU it is the
+        same, bit for bit, whichever markets are asked for with it.
+        """
+
+    def next_order(self, state: Any, view: View, rng: np.random.Generator) -> Order:
+        """Write the next order of one market."""
+        return self.next_orders([state], [view], [rng])[0]
+
+    @abstractmethod
+    def pack(self, state: Any) -> dict[str, Any]:
+        """A state as JSON values and NumPy arrays."""
+
+    @abstractmethod
+    def unpack(self, packed: dict[str, Any]) -> Any:
+        """The inverse of :meth:`pack`."""
+
+
 FORMAT = "marketsim-model-1"
 #: Files of a saved model.
 FILES = ("model.json", "model.safetensors")
 _SHIPPED = Path(__file__).parent / "models"
-#: Registered name -> where its class is; imported when it is first asked for.
+#: Registered name -> where its class is; imported when it is first asked for. Of order flow:
 GENERATORS = {
     "bootstrap": "marketsim.generators.bootstrap:BlockBootstrap",
     "cgan": "marketsim.generators.cgan:CGAN",
     "poisson": "marketsim.generators.poisson:PoissonFlow",
     "trades": "marketsim.generators.trades:trades",
 }
+#: The same, of return windows.
+RETURNS = {
+    "block-bootstrap": "marketsim.generators.return_bootstrap:BlockBootstrapReturns",
+    "bootstrap-returns": "marketsim.generators.return_bootstrap:BootstrapReturns",
+    "garch-copula": "marketsim.generators.garch_copula:GarchCopula",
+    "gaussian": "marketsim.generators.gaussian:GaussianReturns",
+}
 
 
 def names() -> list[str]:
-    """Names of the generators that there are."""
-    return sorted(GENERATORS)
+    """Names of the generators that there are, of order flow and of returns."""
+    return sorted({**GENERATORS, **RETURNS})
 
 
 def create(name: str, **parameters: Any) -> Any:
@@ -149,9 +165,10 @@ def create(name: str, **parameters: Any) -> Any:
     ConfigError
         If there is no such generator, or it refuses a parameter.
     """
-    if name not in GENERATORS:
-        raise ConfigError(f"model: unknown generator {name!r}{did_you_mean(name, GENERATORS)}")
-    module, _, cls = GENERATORS[name].partition(":")
+    known = {**GENERATORS, **RETURNS}
+    if name not in known:
+        raise ConfigError(f"model: unknown generator {name!r}{did_you_mean(name, known)}")
+    module, _, cls = known[name].partition(":")
     return make(f"model {name}", getattr(importlib.import_module(module), cls), parameters)
 
 
@@ -180,6 +197,8 @@ def _parameters_of(cls: Callable[..., Any]) -> list[str] | None:
         if inspect.isclass(cls)
         else [cls]
     )
+    if inits[0] is object.__init__:
+        return []  # it takes none at all
     for init in inits:
         if init is object.__init__:
             break
@@ -245,22 +264,39 @@ def load(model: "str | os.PathLike[str]", **parameters: Any) -> Any:
     return generator
 
 
+def name_of(model: "str | os.PathLike[str]") -> str:
+    """Name of the generator that a saved model is of.
+
+    Raises
+    ------
+    ModelError
+        As :func:`load`.
+    """
+    return str(_read_head(model_folder(model)).get("model"))
+
+
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as load_arrays
 
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder}: {name} is missing")
-    try:
-        head = json.loads((folder / "model.json").read_text())
-        found = head.get("format")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{folder / 'model.json'}: cannot be read: {error}") from error
-    if found != FORMAT:
-        raise ModelError(f"{folder / 'model.json'}: format must be {FORMAT!r}, was {found!r}")
+    head = _read_head(folder)
     try:
         arrays = load_arrays((folder / "model.safetensors").read_bytes())
     except (OSError, SafetensorError, ValueError) as error:
         raise ModelError(f"{folder / 'model.safetensors'}: cannot be read: {error}") from error
     return head, arrays
+
+
+def _read_head(folder: Path) -> dict[str, Any]:
+    """What ``model.json`` says, of a folder that has all files of a model."""
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder}: {name} is missing")
+    try:
+        head: dict[str, Any] = json.loads((folder / "model.json").read_text())
+        found = head.get("format")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{folder / 'model.json'}: cannot be read: {error}") from error
+    if found != FORMAT:
+        raise ModelError(f"{folder / 'model.json'}: format must be {FORMAT!r}, was {found!r}")
+    return head

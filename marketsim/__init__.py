@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from marketsim.codes import Side as Side
     from marketsim.configs import SimulationConfig as SimulationConfig
     from marketsim.configs import load_config as load_config
+    from marketsim.data.bars import Bars as Bars
+    from marketsim.data.crypto import read_bars as read_bars
     from marketsim.data.lobster import read_lobster as read_lobster
+    from marketsim.data.return_windows import Windows as Windows
+    from marketsim.data.return_windows import read_windows as read_windows
     from marketsim.evaluation import Report as Report
     from marketsim.evaluation import evaluate as evaluate
     from marketsim.experiment import ab as ab
@@ -35,6 +39,7 @@ __version__ = "0.1.0"
 #: Public name -> module that defines it; a module itself stands for its own name.
 _HOMES = {
     "Agent": "marketsim.agent",
+    "Bars": "marketsim.data.bars",
     "Batch": "marketsim.batch",
     "PricePath": "marketsim.oracle",
     "Report": "marketsim.evaluation",
@@ -43,12 +48,15 @@ _HOMES = {
     "Simulation": "marketsim.simulation",
     "SimulationConfig": "marketsim.configs",
     "Tape": "marketsim.tape",
+    "Windows": "marketsim.data.return_windows",
     "ab": "marketsim.experiment",
     "errors": "marketsim.errors",
     "evaluate": "marketsim.evaluation",
     "generators": "marketsim.generators",
     "load_config": "marketsim.configs",
+    "read_bars": "marketsim.data.crypto",
     "read_lobster": "marketsim.data.lobster",
+    "read_windows": "marketsim.data.return_windows",
     "replay": "marketsim.simulation",
     "run": "marketsim.simulation",
     "run_batch": "marketsim.batch",
@@ -57,6 +65,7 @@ _HOMES = {
 
 __all__ = [
     "Agent",
+    "Bars",
     "Batch",
     "PricePath",
     "Report",
@@ -65,12 +74,15 @@ __all__ = [
     "Simulation",
     "SimulationConfig",
     "Tape",
+    "Windows",
     "ab",
     "errors",
     "evaluate",
     "generators",
     "load_config",
+    "read_bars",
     "read_lobster",
+    "read_windows",
     "replay",
     "run",
     "run_batch",

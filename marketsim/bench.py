@@ -29,6 +29,7 @@ BENCHMARKS = {
     "evaluate": "marketsim.bench_evaluate:evaluate",
     "world": "marketsim.bench_world:world",
     "env": "marketsim.bench_envs:env",
+    "strategies": "marketsim.bench_returns:strategies",
     "cold-start": "marketsim.bench_process:cold_start",
     "memory": "marketsim.bench_process:memory",
 }

@@ -49,6 +49,7 @@ class Sizes:
     world : parameters of the untrained models that are timed on a recorded flow; ``world_calls`` of
         each are, and ``world_s`` seconds of the market around a model.
     env_steps : of an episode of each environment, a simulated second each.
+    strategy_windows : windows of returns that strategies trade on.
     repeats : of everything that is timed; the fastest counts.
     """
 
@@ -67,6 +68,7 @@ class Sizes:
     world_calls: int = 100
     world_s: int = 300
     env_steps: int = 22_800
+    strategy_windows: int = 1800
     repeats: int = 5
 
 

@@ -65,6 +65,16 @@ class Handle:
         return self._simulation.symbols[self._symbol]
 
     @property
+    def symbols(self) -> tuple[str, ...]:
+        """Names of all symbols of the exchange."""
+        return tuple(self._simulation.symbols)
+
+    def money_of(self, symbol: str | None = None) -> float:
+        """Currency for a tick·lot of a symbol: its tick size times its lot size."""
+        config = self._simulation.symbol_configs[self._book(symbol)]
+        return float(config.tick_size * config.lot_size)
+
+    @property
     def now_ns(self) -> int:
         """The time."""
         return int(self._simulation._market.scalars[0])

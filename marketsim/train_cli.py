@@ -1,11 +1,13 @@
 """The command ``marketsim train``."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from marketsim.cli_support import Interrupted, parse_pairs, parse_values
+from marketsim.errors import ConfigError
 
 Pieces = Annotated[
     tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PATH[@FROM-TO]")
@@ -47,15 +49,21 @@ def train(
     threads: Count = None,
     bfloat16: YesNo = None,
     tensorboard: Events = None,
+    window: Count = None,
+    stride: Count = None,
+    assets: Word = None,
+    price: Word = None,
     force: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Train a generator of order flow; the same command goes on where it was interrupted.
+    """Train a generator of order flow, or of returns; the same command goes on where it stopped.
 
     Args:
-        model: trades, cgan, poisson or bootstrap.
+        model: Of order flow: trades, cgan, poisson, bootstrap. Of returns: bootstrap-returns,
+                block-bootstrap, garch-copula, gaussian.
         data: A LOBSTER zip or CSV, the folder of a saved tape, or `synthetic`; several times for
-                several tapes. PATH@09:30-13:30 is a part of one.
+                several tapes. PATH@09:30-13:30 is a part of one. For returns: CSV or Parquet files
+                of bars, or an archive of windows (.npz).
         out: Folder for the model, its checkpoint and training.json.
         valid: Held-out data (default: the last 20 % of the time of each tape of --data).
         start: Take all tapes from this time of day where they do not say.
@@ -75,6 +83,10 @@ def train(
         threads: Of the CPU (default 1).
         bfloat16: Whether matrix products are in bfloat16 (default: where that is fast).
         tensorboard: Folder for TensorBoard's event files, which needs that package.
+        window: Returns in a window that is made of bars (default 24).
+        stride: Bars from the start of one window to the next (default 1).
+        assets: Names of the assets to take, A,B,C (default: all of them).
+        price: Of bars: close, or mid of open and close (default close).
         force: Replace another model in the folder.
         quiet: Print the model's folder and nothing else.
     """
@@ -84,6 +96,17 @@ def train(
         "patience": patience, "checkpoint_every_s": checkpoint_every_s, "device": device,
         "threads": threads, "bfloat16": bfloat16, "tensorboard": tensorboard,
     }  # fmt: skip
+    from marketsim.generators.base import RETURNS
+
+    settings = {name: value for name, value in given.items() if value is not None}
+    of_windows = {"window": window, "stride": stride, "assets": assets, "price": price}
+    of_windows = {name: value for name, value in of_windows.items() if value is not None}
+    if model in RETURNS:
+        of_tapes = {"valid": valid or None, "from": start, "until": until, **settings}
+        _refuse(of_tapes, f"model {model!r} learns from returns, and takes no such setting")
+        _train_returns(model, data, of_windows, parameters, out, seed, force, quiet)
+        return
+    _refuse(of_windows, f"model {model!r} learns from tapes, and takes no such setting")
     from marketsim import console
     from marketsim.data.pieces import Piece
     from marketsim.training_run import CHECKPOINT, TrainingJob, train_model
@@ -93,7 +116,7 @@ def train(
         tuple(Piece.parse(text, start, until) for text in data),
         parse_values(parse_pairs(parameters, "--set"), "--set"),
         tuple(Piece.parse(text) for text in valid),
-        {name: value for name, value in given.items() if value is not None},
+        settings,
         seed,
     )
     try:
@@ -110,6 +133,46 @@ def train(
         print(out)
         return
     _tell(report, out)
+
+
+def _refuse(given: Mapping[str, Any], why: str) -> None:
+    """Raise :class:`ConfigError` for the first of options that were given and have no meaning."""
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{name}: {why}")
+
+
+def _train_returns(
+    model: str,
+    data: Sequence[str],
+    of_windows: Mapping[str, Any],
+    parameters: Sequence[str],
+    out: Path,
+    seed: int,
+    force: bool,
+    quiet: bool,
+) -> None:
+    from marketsim import console
+    from marketsim.returns_run import ReturnsJob, train_returns
+
+    keys = dict(of_windows)
+    if "assets" in keys:
+        keys["assets"] = tuple(name.strip() for name in keys["assets"].split(","))
+    values = parse_values(parse_pairs(parameters, "--set"), "--set")
+    job = ReturnsJob(model, tuple(data), values, seed=seed, **keys)
+    with console.steps(f"train {model}", quiet=quiet) as tell:
+        progress = None if tell is None else lambda share, line: tell(line, share)
+        report = train_returns(job, out, force=force, progress=progress)
+    if quiet:
+        print(out)
+        return
+    facts = report["windows"]
+    span = f", {facts['from'][:10]} to {facts['to'][:10]}" if facts["from"] else ""
+    print(
+        f"data: {', '.join(facts['symbols'])}{span}, {facts['windows']:,} windows of"
+        f" {facts['steps']} returns, {facts['left_out']:,} with gaps left out"
+    )
+    print(f"\nWritten to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
 def _tell(report: dict[str, Any], out: Path) -> None:

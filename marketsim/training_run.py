@@ -75,9 +75,12 @@ def train_model(
         If the folder holds another model or training.
     """
     from marketsim import generators
+    from marketsim.generators.base import RETURNS
 
     if not job.data:
         raise ConfigError("data: must be at least one tape, was none")
+    if job.model in RETURNS:
+        raise ConfigError(f"model: {job.model!r} learns from windows of returns, not from tapes")
     integer("seed", job.seed, 0)
     generator = generators.create(job.model, **job.parameters)
     options: dict[str, Any] = {}
@@ -89,7 +92,7 @@ def train_model(
         raise ConfigError(f"{name}: model {job.model!r} is no network, and takes no such setting")
     learn, valid = _tapes(job, network)
     identity = _identity(job, generator, learn, valid, options.get("training"))
-    before = _claim(out, identity, force)
+    before = claim(out, identity, force)
     if before is not None:
         (out / CHECKPOINT).unlink(missing_ok=True)
         return before
@@ -165,7 +168,7 @@ def _facts(pieces: Sequence[Piece], tapes: "list[Tape]") -> list[dict[str, Any]]
     ]
 
 
-def _claim(out: Path, identity: dict[str, Any], force: bool) -> dict[str, Any] | None:
+def claim(out: Path, identity: dict[str, Any], force: bool) -> dict[str, Any] | None:
     """Make the folder this training's; its report where it is done already.
 
     Raises
@@ -225,4 +228,4 @@ def _draw(result: Mapping[str, Any], out: Path) -> None:
     save_figure(figure, out / CURVE)
 
 
-__all__ = ["CHECKPOINT", "HELD_OUT", "REPORT", "TrainingJob", "train_model"]
+__all__ = ["CHECKPOINT", "HELD_OUT", "REPORT", "TrainingJob", "claim", "train_model"]

@@ -22,6 +22,7 @@ TINY = Sizes(
     world_calls=2,
     world_s=5,
     env_steps=24,
+    strategy_windows=60,
     repeats=1,
 )
 KEYS = ["name", "metric", "value", "unit", "reference", "ratio"]
@@ -40,12 +41,13 @@ def test_names() -> None:
         "evaluate",
         "world",
         "env",
+        "strategies",
         "cold-start",
         "memory",
     ]
 
 
-@pytest.mark.parametrize("name", ["book", "replay", "python-agent", "tape"])
+@pytest.mark.parametrize("name", ["book", "replay", "python-agent", "tape", "strategies"])
 def test_rows(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = bench.run([name, name], tmp_path / "rows.json", sizes=TINY)
     assert json.loads((tmp_path / "rows.json").read_text()) == rows

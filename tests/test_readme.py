@@ -5,6 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from marketsim import bench, cli
@@ -43,6 +45,18 @@ def test_python_blocks_print_what_their_comments_say(
         assert capsys.readouterr().out == re.sub("^# ", "", expected[1], flags=re.MULTILINE)
 
 
+def _write_hours(file: Path) -> None:
+    """Bars of two assets over 20 days."""
+    draw = np.random.default_rng(0)
+    parts = []
+    for name in ("BTCUSDT", "ETHUSDT"):
+        close = 100 * np.exp(np.cumsum(draw.standard_t(5, 480) * 0.01))
+        times = pd.date_range("2024-01-01", periods=480, freq="h", tz="UTC")
+        prices = dict.fromkeys(("open", "high", "low", "close"), close)
+        parts.append(pd.DataFrame({"time": times, "symbol": name, **prices, "volume": 1.0}))
+    pd.concat(parts).to_csv(file, index=False)
+
+
 def test_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -50,6 +64,7 @@ def test_commands(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     synthetic_tape(close="10:00").save(tmp_path / "GOOG.zip")
+    _write_hours(tmp_path / "hours.csv.gz")
     monkeypatch.setattr(bench, "Sizes", lambda: Sizes(stream_rows=3_000, naive_rows=500, repeats=1))
     for line in SHELL:
         if line not in INSTALLS:

@@ -51,6 +51,7 @@ class PortfolioEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         float64[paths, bars, assets] : episodes are windows of paths drawn at random
         a data frame of log returns, one column an asset : one history
         a path to a CSV or Parquet file of closing prices, times first, then one column an asset
+        a path to the folder of a saved generator of returns
         an object with ``.sample(n, seed=...) -> float32[n, bars, assets]`` : a path is drawn
         for each episode
         None : ``GeometricBrownianReturns``

@@ -97,7 +97,8 @@ def return_source(returns: Any, assets: int | None, bars: int) -> ReturnSource:
     Parameters
     ----------
     returns : None (correlated geometric Brownian motions), an array or a data frame of log
-        returns, a path to a file of prices, an object with ``.sample``, or a source
+        returns, a path to a file of prices or to the folder of a saved generator, an object with
+        ``.sample``, or a source
     assets : how many there must be; None: as many as there are, 3 where ``returns`` is None
     bars : of a path where ``returns`` is None
 
@@ -116,6 +117,8 @@ def _source(returns: Any, assets: int, bars: int) -> ReturnSource:
         return returns
     if returns is None:
         returns = GeometricBrownianReturns.of(assets, bars)
+    if isinstance(returns, str | Path) and Path(returns).is_dir():
+        returns = _saved_sampler(returns)
     if isinstance(returns, str | Path):
         log_returns, names = read_log_returns(returns)
         return StoredReturns(_checked(log_returns[None], str(returns)), names)
@@ -128,11 +131,21 @@ def _source(returns: Any, assets: int, bars: int) -> ReturnSource:
     if callable(getattr(returns, "sample", None)):
         field = f"{type(returns).__name__}.sample(1)"
         shape = _checked(returns.sample(1, seed=0), field).shape
-        return SampledReturns(returns, shape[1], _numbered(shape[2]))
+        names = tuple(getattr(returns, "symbols", ())) or _numbered(shape[2])
+        return SampledReturns(returns, shape[1], names)
     raise ConfigError(
         "returns must be an array of log returns, a file of prices, or an object with "
         f".sample(n, seed=...), was {returns!r}"
     )
+
+
+def _saved_sampler(folder: str | Path) -> ReturnSampler:
+    from marketsim.generators import ReturnGenerator, load
+
+    generator = load(folder)
+    if not isinstance(generator, ReturnGenerator):
+        raise ConfigError(f"returns {folder}: {generator.name!r} is no generator of returns")
+    return generator
 
 
 def _numbered(assets: int) -> tuple[str, ...]:
