@@ -109,6 +109,28 @@ class Market:
         if cell is not None:
             cell[0] = self.address
 
+    def move(self, memory: Any) -> None:
+        """Move the block into memory of the caller's, uint8[n] from a multiple of 64 on.
+
+        There it stays until it grows, and where it is if it does not fit. None: into memory of its
+        own. Views that were taken before are invalid, as after growth.
+        """
+        size = len(self.block)
+        if memory is None:
+            memory = _zeros(size)
+        if len(memory) >= size:
+            memory[:size] = self.block
+            self._lie_in(memory[:size])
+
+    def _lie_in(self, block: Any) -> None:
+        """The block is these bytes from now on."""
+        self.block = block
+        self.address: int = block.ctypes.data
+        self.bind(self._cell)
+        self.header: Any = block[: HEADER.itemsize].view(HEADER)[0]
+        self.scalars: Any = block[: HEADER.itemsize].view(np.int64)
+        self.mail: Any = self.scalars[-len(MAIL) :]
+
     def _allocate(self, capacities: dict[str, int]) -> None:
         """A zeroed block with these capacities; sets offsets and whatever follows from them."""
         # Every message can be in the queue.
@@ -118,14 +140,7 @@ class Market:
         for name, dtype in POOLS.items():
             offsets[name] = at
             at = _aligned(at + capacities[name] * dtype.itemsize)
-        raw = np.zeros(at + 64, np.uint8)
-        start = -raw.ctypes.data % 64
-        self.block = raw[start : start + at]
-        self.address: int = self.block.ctypes.data
-        self.bind(self._cell)
-        self.header: Any = self.block[: HEADER.itemsize].view(HEADER)[0]
-        self.scalars: Any = self.block[: HEADER.itemsize].view(np.int64)
-        self.mail: Any = self.block[: HEADER.itemsize].view(np.int64)[-len(MAIL) :]
+        self._lie_in(_zeros(at))
         for name in POOLS:
             self.header[f"{name}_offset"] = offsets[name]
             self.header[f"{name}_capacity"] = capacities[name]
@@ -239,7 +254,7 @@ class Market:
         """The block without what belongs to one process (addresses of compiled agents)."""
         twin = self.copy()
         twin.view("kinds")["address"] = 0
-        return twin.block
+        return twin.block  # type: ignore[no-any-return]
 
     @classmethod
     def from_bytes(cls, block: np.ndarray[Any, np.dtype[np.uint8]]) -> "Market":
@@ -283,6 +298,13 @@ def plain_rules(table: Any) -> None:
         table[name] = NO_PRICE
     table["phase"] = table["shown"] = int(Phase.CONTINUOUS)
     table["limit_since_ns"] = table["prints_head"] = table["prints_tail"] = -1
+
+
+def _zeros(size: int) -> Any:
+    """Zeroed bytes from a multiple of 64 on."""
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size]
 
 
 def _aligned(at: int) -> int:

@@ -188,3 +188,15 @@ def test_vectors_of_world_agents(case: Case) -> None:
     ours, theirs = native.step(actions), single.step(actions[1])
     same(ours[0][1], theirs[0])
     assert ours[1][1] == theirs[1]
+
+
+def test_a_market_that_is_kept_stays_as_it_is_when_its_row_goes_on() -> None:
+    native = IN_MARKET[0].make_vec(2)
+    native.reset(seed=0)
+    kept = native.envs[0].unwrapped.simulation
+    before = kept.digest()
+    native.reset()
+    native.step(native.action_space.sample())
+    assert kept.digest() == before and kept is not native.envs[0].unwrapped.simulation
+    kept.run(kept.now_ns + 10**9)
+    native.step(native.action_space.sample())

@@ -130,3 +130,25 @@ read(market.address, 256)
     )
     assert done.stdout.strip() == "0"
     assert "IndexError: slot out of bounds in pool orders" in done.stderr
+
+
+def test_a_block_moves_into_memory_that_it_is_given_and_out_again() -> None:
+    market = Market(1, 4)
+    cell = np.zeros(1, np.int64)
+    market.bind(cell)
+    before = market.block.copy()
+    memory = np.empty(len(before) + 640, np.uint8)
+    memory = memory[-memory.ctypes.data % 64 :]
+    market.move(memory)
+    assert market.address == memory.ctypes.data == cell[0]
+    assert np.array_equal(market.block, before) and np.shares_memory(market.block, memory)
+    market.header["now_ns"] = 7
+    assert market.scalars[0] == 7 and market.copy().scalars[0] == 7
+    market.move(memory[:64])  # too small: it stays
+    assert market.address == memory.ctypes.data
+    market.resize("orders", 100_000)  # too large for it now: memory of its own
+    assert not np.shares_memory(market.block, memory) and cell[0] == market.address
+    assert market.scalars[0] == 7
+    market.move(memory)
+    market.move(None)
+    assert not np.shares_memory(market.block, memory) and cell[0] == market.address

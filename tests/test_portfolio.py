@@ -270,7 +270,7 @@ def test_a_step_before_reset_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strat": 3}, r"options: unknown key 'strat' \(did you mean 'start'\?\)"),
+        ({"begin": 3}, r"options: unknown key 'begin' .known: path, start, state."),
         ({"start": 31}, "options.start must be <= 30, was 31"),
         ({"start": -1}, "options.start must be >= 0, was -1"),
         ({"start": 1.0}, "options.start must be a whole number, was 1.0"),
@@ -464,3 +464,18 @@ def test_what_it_does_not_know_is_refused() -> None:
             env.reset(options=options)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="returns must hold real numbers, was of complex128"):
         PortfolioEnv(np.zeros((4, 2), complex))
+
+
+def test_a_reset_goes_on_from_a_state() -> None:
+    env = PortfolioEnv(history())
+    env.reset(seed=1)
+    action = np.array([0.5, -1.0], np.float32)
+    observation, *_, info = env.step(action)
+    state = env.save_state()
+    after = env.step(action)
+    again, told = env.reset(options={"state": state})
+    assert np.array_equal(again, observation)
+    assert told == {**info, "turnover": 0.0, "cost": 0.0, "growth": 0.0}
+    same(env.step(action), after)
+    with pytest.raises(ConfigError, match="give state alone, were state, start"):
+        env.reset(options={"state": state, "start": 0})

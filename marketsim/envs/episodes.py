@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.error import ResetNeeded
-from numpy.typing import NDArray
 
 from marketsim import checks
 from marketsim.clock import format_time
 from marketsim.configs import SimulationConfig
 from marketsim.envs.background import Background, Start
+from marketsim.envs.neighbours import Place
 from marketsim.envs.seat import Seat
 from marketsim.envs.task import Task
 from marketsim.errors import ConfigError, StateError
@@ -67,13 +67,14 @@ class MarketEpisodes:
         self._window_ns = max(task.window_ns for task in tasks.values())
         self._start_ns = background.start_range(start, self._window_ns)
         self._simulation: Simulation | None = None
-        #: Where a vector environment finds the market's block, int64[1]: 0 is none.
-        self._cell: NDArray[np.int64] | None = None
+        #: Where a vector environment wants the market's block.
+        self._place: Place | None = None
         self._mids: list[tuple[int, float]] = []
 
     def __getstate__(self) -> dict[str, Any]:
         # Machine code and its addresses are of this process.
-        return {name: value for name, value in vars(self).items() if name not in self._looked_up}
+        kept = {name: value for name, value in vars(self).items() if name not in self._looked_up}
+        return {**kept, "_place": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -150,20 +151,18 @@ class MarketEpisodes:
 
     def _enter(self, simulation: Simulation | None) -> None:
         """Let the market go that there is, if any, and take another, or none."""
-        if self._simulation is not None:
-            self._simulation._market.bind(None)
-        if self._cell is not None:
-            self._cell[0] = 0
+        if self._place is not None and self._simulation is not None:
+            self._place.let_go(self._simulation)
         self._simulation = simulation
         self._mids = []
-        if simulation is not None:
-            simulation._market.bind(self._cell)
+        if self._place is not None and simulation is not None:
+            self._place.take(simulation)
 
-    def _tell_address(self, cell: NDArray[np.int64]) -> None:
-        """Keep the market's address in a cell, int64[1], whatever becomes of it; 0: none."""
-        self._cell = cell
+    def _settle(self, place: Place) -> None:
+        """Keep the market's block in a place from now on."""
+        self._place = place
         if self._simulation is not None:
-            self._simulation._market.bind(cell)
+            place.take(self._simulation)
 
     @property
     def _address(self) -> int:

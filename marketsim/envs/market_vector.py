@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from marketsim import checks
 from marketsim.envs.actions import checked_actions
 from marketsim.envs.market_env import MarketEnv
+from marketsim.envs.neighbours import Neighbours, Place
 from marketsim.envs.stepping import THROUGH, TO_ACT, collect, step_markets
 from marketsim.envs.vector import NativeVectorEnv, Step
 from marketsim.kernel import BUDGET, THINK, advance_address
@@ -68,10 +69,12 @@ class MarketVectorEnv(NativeVectorEnv):
         """Put the sub-environments' rows into one table; find the machine code of a step."""
         envs, seat = self._markets, self._markets[0]._seat
         self._rows = np.array([env._seat.row for env in envs])
-        self._blocks, self._until_ns, self._stages, self._codes = np.zeros((4, len(envs)), np.int64)
+        neighbours = Neighbours(len(envs))
         for i, env in enumerate(envs):
             env._seat.bind(self._rows[i])
-            env._tell_address(self._blocks[i : i + 1])
+            env._settle(Place(neighbours, i))
+        self._blocks = neighbours.blocks
+        self._until_ns, self._stages, self._codes = np.zeros((3, len(envs)), np.int64)
         self._advance = advance_address()
         self._learners = np.zeros((len(envs), 1, 4), np.int64)
         self._learners[:, 0, :3] = seat.agent, seat.task.act.address, seat.task.observe.address

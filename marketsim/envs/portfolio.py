@@ -27,7 +27,7 @@ Observation = NDArray[np.float32]
 
 #: Bars of an episode where a history or a generator holds more.
 USUAL_STEPS = 252
-_OPTIONS = ("start", "path")
+_OPTIONS = ("start", "path", "state")
 _PARAMETERS = (
     "returns", "assets", "steps", "lookback", "cost_bps", "return_scale", "ruin", "render_mode",
 )  # fmt: skip
@@ -78,7 +78,7 @@ class PortfolioEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
     units of the wealth at the start), ``growth`` (the reward).
 
     Options of ``reset``: ``start``, the row of the path at which the episode starts; ``path``,
-    the number of the path where several are stored.
+    the number of the path where several are stored; or ``state`` alone, one of ``save_state``.
 
     Raises
     ------
@@ -139,18 +139,20 @@ class PortfolioEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
         """Start an episode, all in cash; see the class for the options."""
         start, index = self._checked_options(options)
         super().reset(seed=seed)
+        if options and "state" in options:
+            self.load_state(options["state"])
+            return observe(*self._rows)[0], self._quiet_info()
         path = self.source.path(self.np_random, index)
         spare = len(path) - self.steps
         if start is None:
             start = int(self.np_random.integers(spare + 1)) if spare else 0
         self._rows.start(path, start, self.return_scale)
-        return observe(*self._rows)[0], {
-            "step": 0,
-            "wealth": 1.0,
-            "turnover": 0.0,
-            "cost": 0.0,
-            "growth": 0.0,
-        }
+        return observe(*self._rows)[0], self._quiet_info()
+
+    def _quiet_info(self) -> dict[str, Any]:
+        """Information when nothing has been traded."""
+        step, wealth = int(self._rows.step[0]), float(self.wealth[-1])
+        return {"step": step, "wealth": wealth, "turnover": 0.0, "cost": 0.0, "growth": 0.0}
 
     def step(
         self, action: NDArray[np.floating[Any]]
@@ -245,6 +247,8 @@ class PortfolioEnv(gymnasium.Env[Observation, NDArray[np.floating[Any]]]):
     def _checked_options(self, options: dict[str, Any] | None) -> tuple[int | None, int | None]:
         given = mapping("options", options)
         refuse_unknown("options", given, _OPTIONS)
+        if "state" in given and len(given) > 1:
+            raise ConfigError(f"options: give state alone, were {', '.join(given)}")
         start, index = given.get("start"), given.get("path")
         if start is not None:
             start = integer("options.start", _plain(start), 0, self.source.bars - self.steps)
