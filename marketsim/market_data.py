@@ -25,6 +25,7 @@ from marketsim.records import POOL_NAMES
 
 L1, L2 = int(Feed.L1), int(Feed.L2)
 SCRATCH_POOL = POOL_NAMES.index("scratch")
+ANY_PRICE = 1 << 61  # no price is as far from 0
 PHASE_SIDE = 2  # of an entry of the undo log that is a phase's
 TELL_L1, TELL_L2 = int(Message.L1), int(Message.L2)
 
@@ -107,8 +108,11 @@ def changed_since(m, b, side, price, first, end):
 
 
 @helper
-def best_known(m, b, ladder, first):
-    """Price and lots of the best visible level before change ``first``; 0 lots: there is none."""
+def best_behind(m, b, ladder, first, beyond):
+    """Best visible level worse than the price ``beyond``, before change ``first``.
+
+    Returns its price and lots; 0 lots: there is none.
+    """
     h = header(m)
     mask = h.history_capacity - 1
     side = 1 - 2 * ladder
@@ -117,6 +121,8 @@ def best_known(m, b, ladder, first):
     for i in range(first, h.history_count):  # of each changed level, the oldest size counts
         change = history(m, i & mask)
         if change.symbol != b or change.side != side or change.old_lots == 0:
+            continue
+        if (change.price_ticks - beyond) * side >= 0:
             continue
         if lots > 0 and (change.price_ticks - price) * side <= 0:
             continue
@@ -128,11 +134,17 @@ def best_known(m, b, ladder, first):
         level = levels(m, rungs(m, base + i).level)
         if lots > 0 and (level.price_ticks - price) * side <= 0:
             break
-        if level.visible_lots > 0:
+        if level.visible_lots > 0 and (level.price_ticks - beyond) * side < 0:
             if not changed_since(m, b, side, level.price_ticks, first, h.history_count):
                 return level.price_ticks, level.visible_lots
         i -= 1
     return price, lots
+
+
+@helper
+def best_known(m, b, ladder, first):
+    """Price and lots of the best visible level before change ``first``; 0 lots: there is none."""
+    return best_behind(m, b, ladder, first, (1 - 2 * ladder) * ANY_PRICE)
 
 
 @helper

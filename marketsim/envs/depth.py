@@ -4,40 +4,7 @@ from marketsim.compile import helper
 from marketsim.envs.learner import learner, put
 from marketsim.ladder import ASKS, BIDS, find_level
 from marketsim.market import agents, header, history, ladders, levels, rungs
-from marketsim.market_data import best_known, changed_since, first_unknown
-
-
-@helper
-def next_known(m, b, ladder, first, beyond):
-    """Best level worse than the price ``beyond``, before change ``first``: price, lots (0: none).
-
-    Equivalent to :func:`marketsim.market_data.best_known` of a book without the better levels.
-    """
-    h = header(m)
-    mask = h.history_capacity - 1
-    side = 1 - 2 * ladder
-    price = lots = 0
-    for i in range(first, h.history_count):
-        change = history(m, i & mask)
-        if change.symbol != b or change.side != side or change.old_lots == 0:
-            continue
-        if (change.price_ticks - beyond) * side >= 0:
-            continue
-        if lots > 0 and (change.price_ticks - price) * side <= 0:
-            continue
-        if not changed_since(m, b, side, change.price_ticks, first, i):
-            price, lots = change.price_ticks, change.old_lots
-    base = (4 * b + ladder) * h.ladder_levels
-    i = ladders(m, 4 * b + ladder).levels - 1
-    while i >= 0:
-        level = levels(m, rungs(m, base + i).level)
-        if lots > 0 and (level.price_ticks - price) * side <= 0:
-            break
-        if level.visible_lots > 0 and (level.price_ticks - beyond) * side < 0:
-            if not changed_since(m, b, side, level.price_ticks, first, h.history_count):
-                return level.price_ticks, level.visible_lots
-        i -= 1
-    return price, lots
+from marketsim.market_data import best_behind, best_known, changed_since, first_unknown
 
 
 @helper
@@ -70,7 +37,7 @@ def depth_lots(m, agent, ladder, near):
     while lots > 0 and seen < near:
         best += lots
         seen += 1
-        price, lots = next_known(m, b, ladder, first, price)
+        price, lots = best_behind(m, b, ladder, first, price)
     return best, total
 
 
@@ -101,7 +68,7 @@ def sweep_cost(m, agent, side, lots):
         cost += float(step) * price
         taken += step
         worst = price
-        price, shown = next_known(m, b, ladder, first, price)
+        price, shown = best_behind(m, b, ladder, first, price)
     left = float(lots - taken)
     if left > 0.0:
         cost += left * (worst + 0.5 * (worst - best) * left / taken)
