@@ -102,7 +102,12 @@ def train(
     from marketsim.generators.base import RETURNS
 
     settings = {name: value for name, value in given.items() if value is not None}
-    of_windows = {"window": window, "stride": stride, "assets": assets, "price": price}
+    of_windows: dict[str, Any] = {
+        "window": window,
+        "stride": stride,
+        "assets": assets,
+        "price": price,
+    }
     of_windows = {name: value for name, value in of_windows.items() if value is not None}
     of_windows |= {"regimes": True} if regimes else {}
     if model in RETURNS:
