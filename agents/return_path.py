@@ -90,8 +90,8 @@ class ReturnPathAgent(Agent):
         spread: float = 2.0,
         spacing: float = 2.0,
         depth: float = 100_000.0,
-        impact: float = 1.0,
-        half_life: str | int = "10min",
+        impact: float = 2.0,
+        half_life: str | int = "20min",
     ) -> None:
         self.symbols = [] if symbols is None else checks.sequence("symbols", symbols)
         if symbols is not None and len(set(map(str, self.symbols))) != len(self.symbols):
