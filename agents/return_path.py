@@ -11,7 +11,6 @@ References: Obizhaeva & Wang (2013), "Optimal trading strategy and supply/demand
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from marketsim import checks
 from marketsim.agent import Agent, Fill, Handle, OrderUpdate
-from marketsim.agents.bridge import bridge
+from marketsim.agents.drawn_path import bridge, returns_model
 from marketsim.clock import NS_PER_SECOND, format_time, parse_span
 from marketsim.codes import Phase, Side
 from marketsim.errors import ConfigError, ModelError, StateError
@@ -43,7 +42,8 @@ class ReturnPathAgent(Agent):
     """Draws a joint path from a generator of returns, and makes it the market.
 
     It acts without latency, and takes out orders of others that stand on the wrong side of its
-    reference price, as far as it sees them. The path of each symbol is its fundamental value.
+    reference price, as far as it sees them. The path of each symbol is its fundamental value, which
+    agents that come after it in the configuration can observe.
 
     Parameters
     ----------
@@ -94,8 +94,9 @@ class ReturnPathAgent(Agent):
         half_life: str | int = "20min",
     ) -> None:
         self.symbols = [] if symbols is None else checks.sequence("symbols", symbols)
-        if symbols is not None and len(set(map(str, self.symbols))) != len(self.symbols):
-            raise ConfigError(f"symbols must be different names, was {symbols!r}")
+        names = set(map(str, self.symbols))
+        if symbols is not None and not 0 < len(names) == len(self.symbols):
+            raise ConfigError(f"symbols must be different names, one or more, was {symbols!r}")
         self.prices = {
             name: checks.positive(f"prices.{name}", price)
             for name, price in checks.mapping("prices", prices).items()
@@ -110,7 +111,7 @@ class ReturnPathAgent(Agent):
         self.spacing = checks.positive("spacing", spacing) * _BPS
         self.depth = checks.positive("depth", depth)
         self.impact = checks.at_least_zero("impact", impact) * _BPS
-        self.generator, self.model_digest = _generator(model, sampling)
+        self.generator, self.model_digest = returns_model(model, sampling)
         self.step_ns = self.generator.step_s * NS_PER_SECOND
         if step is not None:
             self.step_ns = _span("step", step, 1)
@@ -128,7 +129,7 @@ class ReturnPathAgent(Agent):
         """What it knows of each symbol, before the market begins."""
         self.displacement = [0.0] * symbols
         self.largest = [0.0] * symbols
-        self._decayed_ns = [0] * symbols
+        self._moved_ns = [0] * symbols
         self._due_ns = [0] * symbols
         self._lots = [0] * symbols
         self._spacing_ticks = [0] * symbols
@@ -150,12 +151,16 @@ class ReturnPathAgent(Agent):
             record[name] = 0
         times_ns = market.open_ns + self.interval_ns * np.arange(len(paths))
         for number, name in enumerate(self.symbols):
+            if simulation._market.view("books")[market._book(name)]["oracle"]:
+                raise ConfigError(
+                    f"agents.{market.name}: symbols: {name} has a fundamental value already, of an"
+                    " oracle or another path"
+                )
             path = PricePath(times_ns, np.ascontiguousarray(paths[:, number]))
-            path.write(simulation._market, simulation.symbol_id(name))
+            path.write(simulation._market, market._book(name))
             first = float(paths[0, number])
             self._lots[number] = max(round(self.depth / (first * market.money_of(name))), 1)
             self._spacing_ticks[number] = max(round(self.spacing * first), 1)
-        self._decayed_ns = [market.open_ns] * len(self.symbols)
         self.next_ns = market.open_ns
         market.wake_at(market.open_ns)
 
@@ -228,10 +233,10 @@ class ReturnPathAgent(Agent):
     def on_fill(self, market: Handle, fill: Fill) -> None:
         """Let the reference move with what the others want, and quote anew soon."""
         number = self.symbols.index(fill.symbol)
-        moved = self._decay(number, market.now_ns)
+        moved = self._left(number, market.now_ns)
         moved -= fill.side * self.impact * fill.size_lots / self._lots[number]
         moved = min(max(moved, -MAX_DISPLACEMENT), MAX_DISPLACEMENT)
-        self.displacement[number] = moved
+        self.displacement[number], self._moved_ns[number] = moved, market.now_ns
         self.largest[number] = max(self.largest[number], moved, key=abs)
         self._traded_lots[number] += fill.size_lots
         self.fills += 1
@@ -246,12 +251,10 @@ class ReturnPathAgent(Agent):
         if update.status == "rejected":
             self.rejected_orders += 1
 
-    def _decay(self, number: int, now_ns: int) -> float:
-        """What is left of the displacement of a symbol [log price]."""
-        passed = (now_ns - self._decayed_ns[number]) / self.half_life_ns
-        self._decayed_ns[number] = now_ns
-        self.displacement[number] *= 0.5**passed
-        return self.displacement[number]
+    def _left(self, number: int, now_ns: int) -> float:
+        """What is left of the displacement of a symbol since it last moved [log price]."""
+        passed = (now_ns - self._moved_ns[number]) / self.half_life_ns
+        return float(self.displacement[number] * 0.5**passed)
 
     def _quote(self, market: Handle, number: int) -> None:
         """Move the quotes of a symbol to where the path is; those that may stay keep their place.
@@ -261,7 +264,7 @@ class ReturnPathAgent(Agent):
         """
         name, simulation = self.symbols[number], market._simulation
         value = float(fundamental_of(simulation._market.address, market._book(name)))
-        reference = value * math.exp(self._decay(number, market.now_ns))
+        reference = value * math.exp(self._left(number, market.now_ns))
         wanted = self._ladder(market, number, reference)
         increment = market.size_increment(name)
         size = max(self._lots[number] // increment, 1) * increment
@@ -330,15 +333,14 @@ class ReturnPathAgent(Agent):
 
         ``displacement_bps``: by which the reference is off the path now, and was at most.
         """
-        for number in range(len(self.symbols)):
-            self._decay(number, market.now_ns)
+        left = [self._left(number, market.now_ns) for number in range(len(self.symbols))]
         return {
             "model": self.generator.name,
             "model_digest": self.model_digest,
             "draw_seed": self.seed,
             "symbols": self.symbols,
             "path_step_ns": self.step_ns,
-            "displacement_bps": self._by_symbol(self.displacement),
+            "displacement_bps": self._by_symbol(left),
             "largest_displacement_bps": self._by_symbol(self.largest),
             "traded_lots": dict(zip(self.symbols, self._traded_lots, strict=True)),
             "fills": self.fills,
@@ -353,7 +355,7 @@ class ReturnPathAgent(Agent):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ReturnPathAgent":
         """Its own state of the market; the model is shared."""
-        twin = object.__new__(ReturnPathAgent)
+        twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin.load_state_dict(self.state_dict())
         return twin
@@ -395,23 +397,3 @@ def _span(field: str, value: str | int, least_ns: int) -> int:
         least = "> 0" if least_ns == 1 else f">= {least_ns / 1e6:g}ms"
         raise ConfigError(f"{field} must be {least}, was {value!r}")
     return span_ns
-
-
-def _generator(model: Any, sampling: Mapping[str, Any] | None) -> tuple[Any, str]:
-    """A generator of returns and its digest; an object that was given has none."""
-    digest = ""
-    if isinstance(model, str | Path):
-        from marketsim.generators.shared import shared_model
-
-        given = None if sampling is None else checks.mapping("sampling", sampling)
-        found, digest = shared_model(model, sampling=given)
-    else:
-        found = model
-        if sampling:
-            raise ConfigError(
-                "sampling is of a model that is given by its folder; set it on the object"
-            )
-    if not (hasattr(found, "sample") and hasattr(found, "initial_prices")):
-        what = getattr(found, "name", found)
-        raise ConfigError(f"model must draw windows of returns, {what!r} does not")
-    return found, digest

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 import marketsim as ms
 from marketsim.agent import Agent, Handle
-from marketsim.agents.bridge import bridge
+from marketsim.agents.drawn_path import bridge
 from marketsim.agents.return_path import ReturnPathAgent
 from marketsim.agents.twap import TWAPAgent
 from marketsim.configs import load_config
@@ -27,13 +26,12 @@ ASSETS = ("BTC", "ETH", "BNB")
 TICK, LOT = 0.01, 0.001
 
 
-def windows(n: int = 60, price: float = 1.0, assets: tuple[str, ...] = ASSETS) -> Windows:
+def windows(n: int = 60) -> Windows:
     """Windows of a day whose assets move together."""
     rng = np.random.default_rng(0)
-    common = rng.normal(0, 0.005, (n, 24, 1))
-    moves = common + rng.normal(0, 0.003, (n, 24, len(assets)))
-    first = np.tile(np.array([54_000.0, 2_300.0, 500.0])[: len(assets)] * price, (n, 1))
-    return Windows(moves.astype(np.float32), first, 3600 * np.arange(n), assets, 3600)
+    moves = rng.normal(0, 0.005, (n, 24, 1)) + rng.normal(0, 0.003, (n, 24, 3))
+    first = np.tile([54_000.0, 2_300.0, 500.0], (n, 1))
+    return Windows(moves.astype(np.float32), first, 3600 * np.arange(n), ASSETS, 3600)
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +215,27 @@ def test_other_processes_run_the_same(folder: str) -> None:
     }
 
 
+def test_value_agents_know_the_path(folder: str) -> None:
+    """It is the fundamental value: they trade towards it, and find no oracle missing."""
+    market = config(folder, ("00:00", "03:00"))
+    market["agents"]["value"] = {"type": "value", "symbol": "ETH", "count": 5,
+                                 "arrival_rate": 1e-11, "size": 10}  # fmt: skip
+    run = ms.run(market, seed=1)
+    path, mid = hourly(run, "ETH")
+    assert run.summary["agents"]["path"]["fills"] > 10
+    assert np.abs(mid / path - 1).max() < 1e-3
+
+
+def test_looking_at_it_in_between_changes_nothing(folder: str) -> None:
+    simulation = Simulation(busy(folder), seed=2)
+    for minute in range(1, 175, 3):
+        simulation.run(minute * MINUTE + 17)
+    whole = ms.run(busy(folder), seed=2)
+    run = simulation.run()
+    del run.summary["wall_s"], whole.summary["wall_s"]
+    assert run.summary == whole.summary
+
+
 def test_further_agents_leave_the_path_as_it_is(folder: str) -> None:
     alone, beside = (ms.run(c, seed=7, until="00:10") for c in (config(folder), busy(folder)))
     for name in ASSETS:
@@ -288,10 +307,6 @@ def test_wild_hours_are_wild_inside() -> None:
     assert moves[1800:].std() > 5 * moves[:600].std()
 
 
-def price_of(factor: float) -> Callable[[], Any]:
-    return lambda: ms.generators.create("gaussian").fit(windows(price=factor))
-
-
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -302,6 +317,8 @@ def price_of(factor: float) -> Callable[[], Any]:
         ({"symbols": ["BTC", "ETH", "XRP"]}, "symbols must be of the exchange's, .*, was 'XRP'"),
         ({"symbols": ["BTC", "ETH", "BTC"]}, "symbols must be different names"),
         ({"symbols": "BTC"}, "symbols must be a list"),
+        ({"symbols": []}, "symbols must be different names, one or more"),
+        ({"count": 2}, "agents.path-1: symbols: BTC has a fundamental value already"),
         ({"step": "1min"}, "the session, 00:00:00.000 to 24:00:00.000, must not be longer than"),
         ({"interval": "7s"}, "interval must divide the step of the path, 3600 s, was '7s'"),
         ({"interval": 0}, "interval must be > 0, was 0"),

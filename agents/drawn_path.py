@@ -1,7 +1,14 @@
-"""A path of prices between the points that are given."""
+"""Where a drawn path of prices comes from, and how it gets from one of its points to the next."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from marketsim import checks
+from marketsim.errors import ConfigError
 
 #: How fast the weight of other returns falls with their distance in time [returns].
 MEMORY = 2.0
@@ -37,3 +44,34 @@ def bridge(
     fine += scale * (walk - share[:, None] * walk[:, -1:])
     fine[:, -1] = points[1:]  # to the last bit
     return np.vstack([points[:1], fine.reshape(-1, assets)])
+
+
+def returns_model(model: Any, sampling: Mapping[str, Any] | None) -> tuple[Any, str]:
+    """A generator of returns and its digest; an object that was given has none.
+
+    Parameters
+    ----------
+    model : folder or shipped name of a saved generator, or a generator.
+    sampling : how one that is given by its folder draws, in place of how it was saved to.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        If it cannot be read, draws no returns, or takes no such sampling.
+    """
+    digest = ""
+    if isinstance(model, str | Path):
+        from marketsim.generators.shared import shared_model
+
+        given = None if sampling is None else checks.mapping("sampling", sampling)
+        found, digest = shared_model(model, sampling=given)
+    else:
+        found = model
+        if sampling:
+            raise ConfigError(
+                "sampling is of a model that is given by its folder; set it on the object"
+            )
+    if not (hasattr(found, "sample") and hasattr(found, "initial_prices")):
+        what = getattr(found, "name", found)
+        raise ConfigError(f"model must draw windows of returns, {what!r} does not")
+    return found, digest
