@@ -147,6 +147,7 @@ GENERATORS = {
 RETURNS = {
     "block-bootstrap": "marketsim.generators.return_bootstrap:BlockBootstrapReturns",
     "bootstrap-returns": "marketsim.generators.return_bootstrap:BootstrapReturns",
+    "cms-vae": "marketsim.generators.cms_vae:CmsVae",
     "garch-copula": "marketsim.generators.garch_copula:GarchCopula",
     "gaussian": "marketsim.generators.gaussian:GaussianReturns",
 }
