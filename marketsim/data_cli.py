@@ -150,9 +150,11 @@ class Download:
                     progress=tell,
                 )  # fmt: skip
         except KeyboardInterrupt:
-            kept = any(self.out.glob(f"{self.exchange}-*")) if self.out.is_dir() else False
-            where = f"bars so far are kept in {self.out}" if kept else "nothing was written"
-            raise Interrupted(f"{where}; the same command goes on from there") from None
+            if self.out.is_dir() and any(self.out.glob(f"{self.exchange}-*")):
+                raise Interrupted(
+                    f"the bars so far are kept in {self.out}; the same command goes on from there"
+                ) from None
+            raise Interrupted("nothing was written") from None
         for file in files:
             print(file.file if self.quiet else _line(file))
 
@@ -174,7 +176,7 @@ def _line(found: "Downloaded") -> str:
     more = len(found.gaps) - len(spans)
     return (
         f"{line}\n  {len(found.gaps):,} gap{'s'[: len(found.gaps) > 1]} in the exchange's data:"
-        f" {'; '.join(spans)}{f' and {more:,} more' if more else ''}"
+        f" {'; '.join(spans)}{f'; and {more:,} more' if more else ''}"
     )
 
 
