@@ -1,12 +1,14 @@
 """A local stand-in for Binance and Bybit: answers of the shape of theirs, with made-up numbers."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import parse_qsl, urlsplit
 
 HOUR_S = 3600
@@ -25,8 +27,8 @@ class Stub(ThreadingHTTPServer):
     gaps : spans [s] without bars
     cap : bars in an answer at most
     faults : what the next requests for bars get instead: a status with headers, ``cut``, ``short``
-        (a body that ends too early), ``page`` (of HTML), ``odd`` (JSON of another shape),
-        ``hang`` (nothing for as long as the test lasts), None (their answer)
+        (a body that ends too early), ``page`` (of HTML), a dict (as JSON), ``hang``
+        (nothing for as long as the test lasts), None (their answer)
     change : what is done to each bar of an answer
     seen : time, path and query of each request
     """
@@ -75,7 +77,8 @@ class Stub(ThreadingHTTPServer):
 
 @contextmanager
 def serving() -> Iterator[Stub]:
-    with Stub() as stub:
+    here = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}  # this machine's proxy is not asked
+    with patch.dict(os.environ, here), Stub() as stub:
         thread = threading.Thread(target=stub.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -112,8 +115,8 @@ class Answers(BaseHTTPRequestHandler):
         if fault == "page":
             self.send("<html>Down for maintenance</html>", kind="text/html")
             return
-        if fault == "odd":
-            self.send({"answer": "as if"})
+        if isinstance(fault, dict):
+            self.send(fault)
             return
         status, answer = self.answer(parts.path, query)
         self.send(answer, status, short=fault == "short")

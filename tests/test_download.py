@@ -22,6 +22,7 @@ from marketsim.errors import ConfigError, DataError
 pytest.importorskip("ccxt", reason="ccxt is not installed: pip install 'marketsim-lob[crypto]'")
 
 QUICK = Patience(retries=3, first_wait_s=0.01, longest_wait_s=2.0, timeout_s=5.0)
+ODD = {"answer": "as if"}
 FROM, UNTIL = "2024-01-01", "2024-02-15"  # 1,080 hours: two pages
 HOURS = 1080
 
@@ -184,15 +185,26 @@ def test_what_does_not_pass_is_not_tried_again(
 
 
 def test_an_answer_of_another_shape_is_not_taken_for_a_gap(stub: Stub, tmp_path: Path) -> None:
-    stub.faults = ["odd"]
+    stub.faults = [ODD]
     (found,) = get(stub, tmp_path / "once")
     check(stub, found.file, START_S, HOURS)
-    stub.faults = ["odd"] * 4
+    stub.faults = [ODD] * 4
     with pytest.raises(DataError, match="bars of BTC/USDT from .* no answer in 4 tries .*as if"):
         get(stub, tmp_path / "often")
-    stub.faults = ["odd"]
+    stub.faults = [ODD]
     with pytest.raises(DataError, match="bybit: bars of BTC/USDT from .*as if"):
         get(stub, tmp_path, exchange="bybit")
+
+
+def test_refusals_in_an_answers_own_words(stub: Stub, tmp_path: Path) -> None:
+    busy = {"retCode": 10006, "retMsg": "Too many visits. Exceeded the API Rate Limit."}
+    stub.faults = [busy, busy]
+    (found,) = get(stub, tmp_path, exchange="bybit")
+    check(stub, found.file, START_S, HOURS)
+    stub.faults = [{"retCode": 10001, "retMsg": "params error: Symbol Invalid"}]
+    with pytest.raises(DataError, match="bybit: bars of ETH/USDT .*Symbol Invalid"):
+        get(stub, tmp_path, "ETH/USDT", exchange="bybit")
+    assert not stub.faults
 
 
 def test_a_kill_loses_no_page(stub: Stub, tmp_path: Path) -> None:
@@ -305,6 +317,30 @@ def test_bad_requests_are_named(
             changed = {"patience": Patience(**changed["patience"])}
         get(stub, tmp_path, **changed)
     assert not list(tmp_path.glob("*.gz"))
+
+
+def test_an_exchange_that_is_not_there_is_named(stub: Stub, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"binance: its markets: ExchangeError, HTTP 404"):
+        get(stub, tmp_path, base_url=f"{stub.url}/mirror")
+    with Stub() as other:
+        closed = other.url
+    with pytest.raises(DataError, match="bybit: its markets: no answer in 4 tries .*NetworkError"):
+        get(stub, tmp_path, exchange="bybit", base_url=closed)
+
+
+def test_one_bar_is_no_file(stub: Stub, tmp_path: Path) -> None:
+    stub.listed_s = START_S + 23 * HOUR_S
+    with pytest.raises(DataError, match="binance: has 1 bars of BTC/USDT from 2024-01-01 .* two"):
+        get(stub, tmp_path, until="2024-01-02")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_proxy_of_the_environment_is_heeded(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", stub.url)
+    (found,) = get(stub, tmp_path, base_url="http://exchange.invalid/", until="2024-01-02")
+    check(stub, found.file, START_S, 24)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,11 @@ class BarFile:
             raise DataError(f"{self.file}: cannot be written: {error.strerror}") from error
         self._in_file, self._pages, self._asked = rows, [], []
 
+    def discard(self) -> None:
+        """Forget the pages."""
+        self.part.unlink(missing_ok=True)
+        self._pages, self._asked = [], []
+
     def _write(self, rows: Rows) -> None:
         import pandas as pd
 

@@ -244,7 +244,12 @@ def _client(name: str, market: str, base_url: str | None, timeout_s: float) -> A
         raise ConfigError(
             f"exchange: {name} needs ccxt; pip install 'marketsim-lob[crypto]'"
         ) from error
-    client = getattr(ccxt, name)({"enableRateLimit": True, "timeout": round(1000 * timeout_s)})
+    settings = {
+        "enableRateLimit": True,
+        "timeout": round(1000 * timeout_s),
+        "requests_trust_env": True,  # proxies of the environment, as everybody else heeds them
+    }
+    client = getattr(ccxt, name)(settings)
     client.options["fetchMarkets"] = {"types": [MARKETS[market]]}
     client.options["defaultType"] = "spot" if market == "spot" else "swap"
     if base_url is not None:

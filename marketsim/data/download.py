@@ -166,13 +166,14 @@ def _download(
     except DataError as error:
         kept = f"; the {len(file.rows):,} bars so far are kept, and the same call goes on"
         raise DataError(f"{error}{kept if len(file.rows) else ''}") from error
-    file.finish()
     rows = file.rows
-    if len(rows) < 2:
+    if len(rows) < 2:  # no file of bars: nobody could say how long one is
+        file.discard()
         raise DataError(
             f"{source.name}: has {len(rows)} bars of {listing.pair} from {date_of(span[0])} to "
             f"{date_of(span[1])}, must be two at least"
         )
+    file.finish()
     time_s = rows[:, 0].astype(np.int64)
     first_s, last_s = int(time_s[0]), int(time_s[-1])
     gaps = holes(time_s, first_s, last_s, file.step_s)
