@@ -69,7 +69,7 @@ def test_train_and_sample(
     assert cli.main(line) == 0
     # starts 0 to 453 by 3; the day that is missing lies in 16 of them
     shown = capsys.readouterr().out
-    assert "data: ETH, BTC, 2024-01-01 to 2024-01-20, 136 windows of 24 returns, 16" in shown
+    assert "data: ETH, BTC, 2024-01-01 to 2024-01-19, 136 windows of 24 returns, 16" in shown
     assert cli.main(["sample", str(out), "--n", "7", "--seed", "5", "--out", str(file)]) == 0
     assert f"7 windows of 24 returns of ETH, BTC, written to {file}" in capsys.readouterr().out
     drawn = ms.read_windows(file)
