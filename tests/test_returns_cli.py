@@ -210,3 +210,16 @@ def test_bars_that_cannot_be_trained_on(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         train_returns(ReturnsJob("gaussian", (str(tmp_path / "none.csv"),)), tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+def test_an_archive_takes_no_settings_of_windows(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "some.npz"
+    assert cli.main(["sample", str(model), "--n", "20", "--out", str(archive), "--quiet"]) == 0
+    capsys.readouterr()
+    line = ["train", "gaussian", "--data", str(archive), "--out", str(tmp_path / "mine")]
+    for name, value in (("window", "5"), ("stride", "2"), ("price", "mid")):
+        shown = error_of(capsys, [*line, f"--{name}", value])
+        assert f"{name}: windows of an archive are made already" in shown
+    assert cli.main([*line, "--assets", "BTC,ETH,BNB", "--quiet"]) == 0
