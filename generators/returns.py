@@ -14,8 +14,9 @@ from marketsim.generators.base import FitProgress, Generator
 from marketsim.generators.flows import array_of
 
 Returns = NDArray[np.float32]
-#: Labels of windows: a whole number for each, or one for all that are drawn.
-Conditions = NDArray[np.int64] | int
+#: What windows are given: a label, a whole number, or for some models the returns before them; for
+#: each window, or the same for all that are drawn.
+Conditions = NDArray[Any] | int
 
 
 class ReturnGenerator(Generator):
@@ -36,13 +37,14 @@ class ReturnGenerator(Generator):
     step_s: int = 0
     initial_prices: NDArray[np.float64]
 
-    def fit(self, windows: "Windows | NDArray[Any]", conditions: NDArray[np.int64] | None = None, *,
+    def fit(self, windows: "Windows | NDArray[Any]", conditions: NDArray[Any] | None = None, *,
             seed: int = 0, progress: FitProgress | None = None) -> Self:  # fmt: skip
         """Learn from windows, or log returns [n, T, d].
 
         Parameters
         ----------
-        conditions : int64[n], a label >= 0 of each window, for a model that is conditional
+        conditions : int64[n], a label >= 0 of each window, for a model that is conditional; some
+            models take other things, such as the returns before each window
 
         Raises
         ------
@@ -57,12 +59,12 @@ class ReturnGenerator(Generator):
                 f"windows: model {self.name!r} needs {self.least} at least, had {len(windows)}"
             )
         windows.refuse_constant()
-        labels = None if conditions is None else self._labels(conditions, len(windows))
+        given = None if conditions is None else self._given(conditions, len(windows))
         integer("seed", seed, 0)
         order = np.argsort(windows.start_s, kind="stable")  # unknown ones are taken as oldest
         windows = windows.take(order)
         self._about(windows.symbols, windows.steps, windows.step_s, windows.initial_prices[-1])
-        self._learn(windows, None if labels is None else labels[order], seed, progress)
+        self._learn(windows, None if given is None else given[order], seed, progress)
         return self
 
     def sample(self, n: int, conditions: Conditions | None = None, *, seed: int = 0) -> Returns:
@@ -79,14 +81,16 @@ class ReturnGenerator(Generator):
         ConfigError
             For n < 1, and labels that it does not know.
         """
-        if not self.steps:
-            raise ModelError(f"model {self.name}: has not been fitted yet: fit it, or load one")
+        self._refuse_unfitted()
         integer("n", n, 1)
-        labels = None
+        given = None
         if conditions is not None:
-            labels = self._labels(np.broadcast_to(conditions, (n,)), n)
+            one = np.asarray(conditions)
+            given = self._given(
+                np.broadcast_to(one, (n, *one.shape)) if self._alone(one) else one, n
+            )
         rng = np.random.default_rng(integer("seed", seed, 0))
-        drawn = np.asarray(self._draw(n, labels, rng), np.float32)
+        drawn = np.asarray(self._draw(n, given, rng), np.float32)
         assert drawn.shape == (n, self.steps, len(self.symbols))
         return drawn
 
@@ -94,20 +98,53 @@ class ReturnGenerator(Generator):
         self, n: int, conditions: Conditions | None = None, *, seed: int = 0
     ) -> Windows:
         """:meth:`sample` as windows from the latest prices on, of unknown time."""
-        drawn = self.sample(n, conditions, seed=seed)
+        return self.as_windows(self.sample(n, conditions, seed=seed))
+
+    def as_windows(self, drawn: Returns) -> Windows:
+        """What it drew, float32[n, T, d], as windows from the latest prices on, of unknown time."""
+        n = len(drawn)
         prices = np.tile(self.initial_prices, (n, 1))
         return Windows(drawn, prices, np.full(n, UNKNOWN_S), self.symbols, self.step_s)
 
+    def sample_path(
+        self, steps: int, n: int = 1, *, overlap: int | None = None, candidates: int = 2048,
+        seed: int = 0,
+    ) -> Returns:  # fmt: skip
+        """Draw long paths of windows that follow on from each other: float32[n, steps, d].
+
+        Parameters
+        ----------
+        overlap : returns by which windows are matched to the path (see
+            :func:`marketsim.generators.stitching.joined`); None: a quarter of a window
+        candidates : windows that are drawn at each seam, to choose from
+
+        Raises
+        ------
+        ModelError
+            If it has not been fitted.
+        ConfigError
+            If a number is out of range.
+        """
+        from marketsim.generators.stitching import joined
+
+        self._refuse_unfitted()
+        rng = np.random.default_rng(integer("seed", seed, 0))
+
+        def draw(count: int) -> Returns:
+            return self.sample(count, seed=int(rng.integers(2**62)))
+
+        return joined(draw, n, steps, self.steps // 4 if overlap is None else overlap, candidates)
+
     @abstractmethod
-    def _learn(self, windows: Windows, labels: NDArray[np.int64] | None, seed: int,
+    def _learn(self, windows: Windows, labels: NDArray[Any] | None, seed: int,
                progress: FitProgress | None) -> None:  # fmt: skip
-        """Learn from windows in order of time."""
+        """Learn from windows in order of time, and what each was given."""
 
     @abstractmethod
     def _draw(
-        self, n: int, labels: NDArray[np.int64] | None, rng: np.random.Generator
+        self, n: int, labels: NDArray[Any] | None, rng: np.random.Generator
     ) -> NDArray[np.floating[Any]]:
-        """Windows [n, T, d]."""
+        """Windows [n, T, d], for what each is given."""
 
     @abstractmethod
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -130,12 +167,21 @@ class ReturnGenerator(Generator):
         self._about(symbols, steps, step_s, prices)
         self._set(arrays)
 
+    def _refuse_unfitted(self) -> None:
+        if not self.steps:
+            raise ModelError(f"model {self.name}: has not been fitted yet: fit it, or load one")
+
     def _about(
         self, symbols: tuple[str, ...], steps: int, step_s: int, prices: NDArray[np.float64]
     ) -> None:
         self.symbols, self.steps, self.step_s, self.initial_prices = symbols, steps, step_s, prices
 
-    def _labels(self, conditions: Any, n: int) -> NDArray[np.int64]:
+    def _alone(self, condition: NDArray[Any]) -> bool:
+        """Whether a condition is one window's, to be taken for all."""
+        return condition.ndim == 0
+
+    def _given(self, conditions: Any, n: int) -> NDArray[Any]:
+        """Conditions of n windows, checked: labels, where a model says nothing else."""
         if not self.conditional:
             raise ConfigError(f"conditions: model {self.name!r} takes none")
         labels = np.asarray(conditions)
