@@ -103,6 +103,26 @@ class Bars:
             return self.close
         return (self.open + self.close) / 2
 
+    def whole_prices(self, price: str = "close") -> Floats:
+        """:meth:`prices` of bars without a gap, float64[n, d].
+
+        Raises
+        ------
+        ConfigError : another price
+        DataError : a bar that is missing
+        """
+        prices = self.prices(price)
+        missing = np.argwhere(np.isnan(prices))
+        if len(missing):
+            row, asset = (int(i) for i in missing[0])
+            raise DataError(
+                f"bars: {self.symbols[asset]} has none at "
+                f"{str(np.datetime64(int(self.time_s[row]), 's')).replace('T', ' ')} "
+                f"({len(missing)} are missing): "
+                "choose a part without gaps by bars.select(assets, start, end)"
+            )
+        return prices
+
     def windows(
         self,
         steps: int = 24,
@@ -149,11 +169,13 @@ class Bars:
     def _columns(self, assets: Sequence[str] | None) -> list[int]:
         if assets is None:
             return list(range(len(self.symbols)))
-        if isinstance(assets, str) or not assets:
+        if isinstance(assets, str) or not isinstance(assets, Sequence) or not assets:
             raise DataError(f"assets: must be a list of names, was {assets!r}")
         for name in assets:
             if name not in self.symbols:
-                raise DataError(f"assets: no bars of {name!r}{did_you_mean(name, self.symbols)}")
+                raise DataError(
+                    f"assets: no bars of {name!r}{did_you_mean(str(name), self.symbols)}"
+                )
         if len(set(assets)) < len(assets):
             raise DataError(f"assets: each must be named once, was {list(assets)}")
         return [self.symbols.index(name) for name in assets]

@@ -18,46 +18,15 @@ from marketsim.data.return_windows import Windows
 from marketsim.errors import ConfigError, DataError
 from marketsim.ledger import trade
 from marketsim.strategies import TRAINING, Strategy, strategy
+from marketsim.wealth import ALPHA, expected_shortfall, max_drawdown, profit, value_at_risk
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float64]
 
-#: Share of the worst windows.
-ALPHA = 0.05
 #: Columns of a table of gaps: the contest's four, and the Wasserstein distances.
 GAPS = ("VaR", "ES", "MDD", "PnL", "W1 MDD", "W1 PnL")
-
-
-def value_at_risk(values: Floats, alpha: float = ALPHA) -> Floats:
-    """Wealth below which a share ``alpha`` of windows lies, at each time.
-
-    Parameters
-    ----------
-    values : float64[n, k]
-
-    Returns
-    -------
-    float64[k] – value number floor(alpha n), from 0 on, of the n in rising order
-    """
-    return np.asarray(np.sort(values, axis=0)[_tail(values, alpha)])
-
-
-def expected_shortfall(values: Floats, alpha: float = ALPHA) -> Floats:
-    """Mean wealth of the worst windows up to that of :func:`value_at_risk`, float64[k]."""
-    worst = np.sort(values, axis=0)[: _tail(values, alpha) + 1]
-    return np.asarray(worst.mean(axis=0))
-
-
-def max_drawdown(values: Floats) -> Floats:
-    """Most that wealth fell below its highest so far, float64[n], of values float64[n, k]."""
-    return np.asarray((np.maximum.accumulate(values, axis=1) - values).max(axis=1))
-
-
-def profit(values: Floats) -> Floats:
-    """Wealth at the end, float64[n], of values float64[n, k]."""
-    return values[:, -1]
 
 
 def wasserstein(first: Floats, second: Floats) -> float:
@@ -134,7 +103,7 @@ class Performance:
     Attributes
     ----------
     profit : wealth at the end by capital, less 1
-    cagr : compound growth of a year; -1 where nothing was left
+    cagr : compound growth of a year
     sharpe : mean by standard deviation of simple returns, of a year; NaN where nothing varied
     max_drawdown : most that wealth fell below its highest, by that
     var, es : loss of a bar that a share of 5 % of bars exceeds, and the mean loss of these
@@ -166,19 +135,38 @@ def performance(result: Backtest, alpha: float = ALPHA) -> Performance:
     """
     values = np.concatenate([[1.0], result.values])
     years = len(result.values) / result.bars_a_year
-    ended = float(values[-1])
-    returns = simple_returns(values)
-    highest = np.maximum.accumulate(values)
     return Performance(
-        profit=ended - 1,
-        cagr=ended ** (1 / years) - 1 if ended > 0 else -1.0,
-        sharpe=sharpe(returns, result.bars_a_year),
-        max_drawdown=float(((highest - values) / highest).max()),
-        var=-float(value_at_risk(returns, alpha)),
-        es=-float(expected_shortfall(returns, alpha)),
+        **course_figures(values, result.bars_a_year, alpha),
         turnover=float(result.traded.sum()) / years,
         costs=float(result.costs.sum()),
     )
+
+
+def course_figures(values: Floats, bars_a_year: float, alpha: float = ALPHA) -> dict[str, float]:
+    """The figures of :class:`Performance` that wealth alone gives, by their names.
+
+    Parameters
+    ----------
+    values : float64[n + 1] – wealth, from the capital on, over n bars
+
+    Raises
+    ------
+    DataError
+        If wealth falls to 0 or below, or there is no bar.
+    """
+    if len(values) < 2:
+        raise DataError(f"values: must be of one bar at least, were {len(values)} in all")
+    grown = float(values[-1] / values[0])
+    returns = simple_returns(values)
+    highest = np.maximum.accumulate(values)
+    return {
+        "profit": grown - 1,
+        "cagr": grown ** (bars_a_year / len(returns)) - 1,
+        "sharpe": sharpe(returns, bars_a_year),
+        "max_drawdown": float(((highest - values) / highest).max()),
+        "var": -float(value_at_risk(returns, alpha)),
+        "es": -float(expected_shortfall(returns, alpha)),
+    }
 
 
 def simple_returns(values: Floats) -> Floats:
@@ -201,12 +189,3 @@ def sharpe(returns: Floats, bars_a_year: float) -> float:
     if deviation == 0:
         return float("nan")
     return float(np.mean(returns)) / deviation * float(np.sqrt(bars_a_year))
-
-
-def _tail(values: Floats, alpha: float) -> int:
-    """Index of the value at risk among ``n`` in rising order."""
-    if not 0 <= alpha < 1:
-        raise ConfigError(f"alpha must be >= 0 and < 1, was {alpha!r}")
-    if not len(values):
-        raise DataError("values: must be one window at least, were none")
-    return int(alpha * len(values))
