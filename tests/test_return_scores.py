@@ -89,6 +89,9 @@ def test_learned_from_generated_windows_and_tested_on_real_ones() -> None:
     assert alike["ratio"] == pytest.approx(1, abs=0.03)
     assert alike["ratio"] == alike["fake"] / alike["real"]
     assert tstr(train, test, made(2, follows=-0.6))["fake"] < 0.35  # learned the wrong way round
+    halted = test.log_returns.copy()
+    halted[:, 6:] = 0  # neither up nor down: not asked for
+    assert tstr(train, as_windows(halted), train)["real"] == pytest.approx(best, abs=0.03)
     still = tstr(train, test, as_windows(0 * made(2).log_returns))
     assert still["fake"] == 0.5 and still["real"] == alike["real"]
     assert 0.5 <= still["majority"] < 0.55
