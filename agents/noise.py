@@ -1,7 +1,7 @@
 """Noise agents: each buys or sells at the touch, once, for no reason.
 
-References: Byrd, Hybinette & Balch (2020), "ABIDES"; the wake times are those of the RMSC
-configurations, dense at the open and at the close.
+References: Byrd, Hybinette & Balch (2020), "ABIDES"; the wake times are by default those of the
+RMSC configurations, dense at the open and at the close.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from marketsim import checks
 from marketsim.agents.sizes import draw_size, read_sizes, write_sizes
 from marketsim.clock import parse_time
 from marketsim.compile import helper
@@ -35,7 +36,7 @@ from marketsim.population import (
 if TYPE_CHECKING:
     from marketsim.market import Market
 
-PARAMETERS = columns(start_ns=int, end_ns=int, sizes=int)
+PARAMETERS = columns(start_ns=int, end_ns=int, even=int, sizes=int)
 STATE = columns(awake=int)
 parameters, state = shared(PARAMETERS), own(STATE)
 _RETRY_NS = 1e9  # mean wait for a quote, where there is none yet
@@ -64,11 +65,11 @@ def _wake(m, agent, message):
 
 @helper
 def wake_time(m, agent):
-    """U-quadratic on [start, end]: density 12 (t - middle)² / (end - start)³, by inversion."""
+    """Uniform, or U-quadratic, density 12 (t - middle)² / (end - start)³, by inversion."""
     p = parameters(m, agent)
     half_ns = 0.5 * (p.end_ns - p.start_ns)
     u = 2.0 * uniform(m, agent) - 1.0
-    return p.start_ns + int(half_ns * (1.0 + np.cbrt(u)))
+    return p.start_ns + int(half_ns * (1.0 + (u if p.even else np.cbrt(u))))
 
 
 @dataclass(frozen=True)
@@ -80,20 +81,24 @@ class NoiseAgent(Population):
     Parameters
     ----------
     size : lots, see :func:`marketsim.agents.sizes.read_sizes`.
-    start, end : "HH:MM" or nanoseconds: between which it wakes, at either end most likely.
+    start, end : "HH:MM" or nanoseconds: between which it wakes.
+    even : at any time as likely; otherwise at either end most likely.
     """
 
     size: Any = "mixture"
     start: str | int = "09:00"
     end: str | int = "16:00"
+    even: bool = False
     wake, parameters, state = _wake, PARAMETERS, STATE
 
     def __post_init__(self) -> None:
         read_sizes(self.size)
+        checks.boolean("even", self.even)
         if parse_time(self.end, "end") <= parse_time(self.start, "start"):
             raise ConfigError(f"end must be later than start {self.start!r}, was {self.end!r}")
 
     def values(self, market: "Market") -> Mapping[str, float]:
         """Times and sizes."""
         start_ns, end_ns = parse_time(self.start), parse_time(self.end)
-        return {"start_ns": start_ns, "end_ns": end_ns, "sizes": write_sizes(market, self.size)}
+        sizes = write_sizes(market, self.size)
+        return {"start_ns": start_ns, "end_ns": end_ns, "even": self.even, "sizes": sizes}

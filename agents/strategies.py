@@ -173,6 +173,7 @@ class StrategyAgent(Agent):
         return {
             "strategy": self.strategy.upper(),
             "value": value / self.capital,
+            "capital": self.capital,
             "pnl": value - self.capital,
             "cash": self.cash,
             "fees": self.fees,

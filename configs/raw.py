@@ -57,8 +57,12 @@ def _merged(below: dict[str, Any], above: dict[str, Any], path: str) -> dict[str
 
 
 def _other(below: dict[str, Any], above: dict[str, Any]) -> bool:
-    """Whether two sections are different kinds of things, whose keys must not be mixed."""
-    return any(key in above and above[key] != below.get(key) for key in ("type", "model"))
+    """Whether two sections are different kinds of things, whose keys must not be mixed.
+
+    A section with a type may have a model too, as a parameter; a latency has a model only.
+    """
+    kind = "type" if "type" in below or "type" in above else "model"
+    return kind in above and above[kind] != below.get(kind)
 
 
 def override(raw: dict[str, Any], path: str, value: Any) -> None:

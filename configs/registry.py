@@ -18,6 +18,7 @@ AGENTS = {
     "noise": "marketsim.agents.noise:NoiseAgent",
     "pov": "marketsim.agents.pov:POVAgent",
     "replay": "marketsim.agents.replay:ReplayAgent",
+    "return_path": "marketsim.agents.return_path:ReturnPathAgent",
     "strategy": "marketsim.agents.strategies:StrategyAgent",
     "twap": "marketsim.agents.twap:TWAPAgent",
     "value": "marketsim.agents.value:ValueAgent",

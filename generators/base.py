@@ -148,10 +148,13 @@ RETURNS = {
     "block-bootstrap": "marketsim.generators.return_bootstrap:BlockBootstrapReturns",
     "bootstrap-returns": "marketsim.generators.return_bootstrap:BootstrapReturns",
     "cms-vae": "marketsim.generators.cms_vae:CmsVae",
+    "cosci-gan": "marketsim.generators.cosci_gan:CosciGAN",
+    "diffusion-ts": "marketsim.generators.diffusion_ts:DiffusionTS",
     "fourier-flow": "marketsim.generators.fourier_flow:FourierFlow",
     "garch-copula": "marketsim.generators.garch_copula:GarchCopula",
     "gaussian": "marketsim.generators.gaussian:GaussianReturns",
     "quant-gan": "marketsim.generators.quant_gan:QuantGAN",
+    "tail-gan": "marketsim.generators.tail_gan:TailGAN",
     "timevae": "marketsim.generators.timevae:TimeVAE",
 }
 

@@ -149,7 +149,7 @@ class QuantGAN(NetworkReturns):
         "patience": 0, "average": 0.995,
     }  # fmt: skip
 
-    def __init__(self, noise: int = 3, width: int = 32, penalty: float = 0.1) -> None:
+    def __init__(self, noise: int = 3, width: int = 32, penalty: float = 0.05) -> None:
         self.noise, self.width = integer("noise", noise, 1), integer("width", width, 1)
         self.penalty = at_least_zero("penalty", penalty)
 
@@ -176,8 +176,8 @@ class QuantGAN(NetworkReturns):
         return np.asarray(gaussianised(super()._scaled(returns), self._delta), np.float32)
 
     def _unscaled(self, scaled: Floats) -> Floats:
-        # the transform's tails have no end: twice the largest return is as far as it is trusted
-        heavy = np.clip(heavier(scaled, self._delta), -2 * self._most, 2 * self._most)
+        # a normal value of 6 would be a return of 50 deviations: none is larger than those learned
+        heavy = np.clip(heavier(scaled, self._delta), -self._most, self._most)
         return super()._unscaled(heavy.astype(np.float32))
 
     def _arrays(self) -> dict[str, NDArray[Any]]:

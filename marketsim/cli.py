@@ -89,11 +89,15 @@ def run(
         if not (folder / "summary.json").exists():
             result.save(folder)
         if not no_report:
+            from marketsim.plot_paths import paths_figure
             from marketsim.plots import report_figure
             from marketsim.report_tables import write_report
 
             write_report(result, folder)
             report_figure(result).savefig(folder / "report.png")
+            paths = paths_figure(result)
+            if paths is not None:
+                paths.savefig(folder / "paths.png")
     except KeyboardInterrupt:
         raise Interrupted(_what_was_written(folder)) from None
     finally:

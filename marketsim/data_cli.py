@@ -132,7 +132,7 @@ class Download:
     """csv (compressed) or parquet."""
 
     base_url: Annotated[str | None, tyro.conf.arg(metavar="URL", help_behavior_hint="")] = None
-    """Of a mirror, in place of the exchange's own."""
+    """Of a mirror, in place of the exchange's own: https://data-api.binance.vision."""
 
     quiet: bool = False
     """Print the files and nothing else."""

@@ -13,6 +13,7 @@ from marketsim.kernel import NO_ROOM
 from marketsim.ladder import ASKS, BIDS
 from marketsim.market_data import view_depth, view_phase
 from marketsim.rng import generator_for
+from marketsim.rules import lot_of, tick_of
 
 if TYPE_CHECKING:
     from marketsim.simulation import Simulation
@@ -73,6 +74,15 @@ class Handle:
         """Currency for a tick·lot of a symbol: its tick size times its lot size."""
         config = self._simulation.symbol_configs[self._book(symbol)]
         return float(config.tick_size * config.lot_size)
+
+    def price_increment(self, price: int, symbol: str | None = None) -> int:
+        """What an order's price must be a multiple of, at a price [ticks]."""
+        address = self._simulation._market.address
+        return int(tick_of(address, self._book(symbol), _integer("price_ticks", price)))
+
+    def size_increment(self, symbol: str | None = None) -> int:
+        """What an order's size must be a multiple of, at the last trade's price [lots]."""
+        return int(lot_of(self._simulation._market.address, self._book(symbol)))
 
     @property
     def now_ns(self) -> int:

@@ -150,11 +150,17 @@ def plot_tape(
 
 
 def agent_names(run: "Run") -> dict[int, str]:
-    """Agent id -> name of its population, of the agents that trade beside the data."""
+    """Agent id -> name of its population, of the agents that trade beside the data or the path.
+
+    On an exchange with several symbols, only of populations that traded the first.
+    """
+    trades = run.tape.trades
+    traded = {int(agent) for role in ("maker", "taker") for agent in trades[f"{role}_agent_id"]}
     return {
         agent: name
         for name, ids in populations(run).items()
-        if run.summary["agents"][name].get("type") not in ("replay", "world")
+        if run.summary["agents"][name].get("type") not in ("replay", "return_path", "world")
+        and (len(run.tapes) == 1 or not traded.isdisjoint(ids))
         for agent in ids
     }
 

@@ -105,9 +105,13 @@ def half_hours_grid(tape: "Tape", quotes: Touch) -> Grid:
 
 
 def accounts_grid(run: "Run") -> Grid:
-    """Accounts in currency, a population in one row; of many rows those that traded most."""
-    worth = float(run.tape.meta.get("tick_size") or 1.0) * float(run.tape.meta.get("lot_size") or 1)
+    """Accounts in currency, a population in one row; of many rows those that traded most.
+
+    On an exchange with several symbols, only those that an agent traded.
+    """
     sums = account_sums(run.account_columns, populations(run))
+    worths = {name: _worth(tape) for name, tape in run.tapes.items()}
+    worth = [worths[name] for name in sums["symbol"]]
     shown = {
         "agent": sums["name"],
         "symbol": sums["symbol"],
@@ -126,10 +130,13 @@ def accounts_grid(run: "Run") -> Grid:
         "fees": _money(sums["fees_ticks"], worth),
     }
     unwanted = {"cash"} if max(sums["agents"], default=1) > 1 else {"agents", "PnL each"}
-    if len(set(sums["symbol"])) < 2:
+    several = len(worths) > 1
+    if not several:
         unwanted.add("symbol")
     kept = {heading: column for heading, column in shown.items() if heading not in unwanted}
     by_volume = sorted(range(len(sums["name"])), key=lambda row: -sums["volume_lots"][row])
+    if several:
+        by_volume = [row for row in by_volume if sums["volume_lots"][row]]
     chosen = sorted(by_volume[:MAX_ACCOUNT_ROWS])
     left_out = len(by_volume) - len(chosen)
     return Grid(
@@ -141,9 +148,11 @@ def accounts_grid(run: "Run") -> Grid:
 
 
 def run_grids(run: "Run") -> list[Grid]:
-    """The tables of a run: its market, its half hours, its accounts."""
+    """The tables of a run: its market, its half hours, drawn paths, strategies, its accounts."""
+    from marketsim.path_tables import path_grids
+
     quotes = touch(run.tape)
-    grids = [market_grid(run.tape, quotes), half_hours_grid(run.tape, quotes)]
+    grids = [market_grid(run.tape, quotes), half_hours_grid(run.tape, quotes), *path_grids(run)]
     return [*grids, accounts_grid(run)] if run.account_columns["agent"] else grids
 
 
@@ -155,6 +164,8 @@ def write_report(run: "Run", folder: Path) -> None:
     DataError
         If the folder cannot be written to.
     """
+    from marketsim.path_tables import path_values
+
     quotes = touch(run.tape)
     columns = half_hour_columns(run.tape, quotes)
     content = {
@@ -164,6 +175,7 @@ def write_report(run: "Run", folder: Path) -> None:
             for row in zip(*(column.tolist() for column in columns.values()), strict=True)
         ],
         "accounts": account_sums(run.account_columns, populations(run)),
+        **path_values(run),
     }
     title = f"# {run.summary['config']}, seed {run.summary['seed']}\n\n"
     pages = {
@@ -204,8 +216,13 @@ def _fixed(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}" if math.isfinite(value) else "–"
 
 
-def _money(ticks: list[float], worth: float) -> list[str]:
-    return [f"{amount * worth:,.2f}" for amount in ticks]
+def _worth(tape: "Tape") -> float:
+    """Currency for a tick·lot."""
+    return float(tape.meta.get("tick_size") or 1.0) * float(tape.meta.get("lot_size") or 1)
+
+
+def _money(ticks: list[float], worth: list[float]) -> list[str]:
+    return [f"{amount * each:,.2f}" for amount, each in zip(ticks, worth, strict=True)]
 
 
 def _json(value: Any) -> Any:

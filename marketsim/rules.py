@@ -8,7 +8,7 @@ none of them, but its trades move the references.
 from enum import IntEnum
 
 from marketsim.codes import Flag, Phase, Reject, State
-from marketsim.compile import helper
+from marketsim.compile import entry, helper
 from marketsim.ladder import ASKS, BIDS, touch
 from marketsim.market import (
     NO_PRICE,
@@ -328,6 +328,18 @@ def lot_now(m, b):
     if books(m, b).state and rule.lot_count > 0:
         return increment_at(m, rule.lot_start, rule.lot_count, price_of_size(m, b, 0, 0, MARKET))
     return books(m, b).lot
+
+
+@entry
+def tick_of(m, b, price):
+    """:func:`tick_at` for Python."""
+    return tick_at(m, b, price)
+
+
+@entry
+def lot_of(m, b):
+    """:func:`lot_now` for Python."""
+    return lot_now(m, b)
 
 
 @helper

@@ -174,6 +174,11 @@ def _train_returns(
     from marketsim.returns_run import ReturnsJob, train_returns
 
     keys = dict(of_windows)
+    if any(path.endswith(".npz") for path in data):
+        made = {
+            name: value for name, value in keys.items() if name in ("window", "stride", "price")
+        }
+        _refuse(made, "windows of an archive are made already, and take no such setting")
     if "assets" in keys:
         keys["assets"] = tuple(name.strip() for name in keys["assets"].split(","))
     values = parse_values(parse_pairs(parameters, "--set"), "--set")

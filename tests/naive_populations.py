@@ -247,7 +247,7 @@ class Twin:
 
 
 class NoiseTwin(Twin):
-    """Trades once, at the touch, at a time with density 12 (t - middle)² / (end - start)³."""
+    """Trades once, at the touch, at a time with density 12 (t - middle)² / (end - start)³, or 1."""
 
     awake = False
 
@@ -256,7 +256,8 @@ class NoiseTwin(Twin):
             self.awake = True
             start, end = parse_time(self.given.start), parse_time(self.given.end)
             u = self.rng.uniform()  # of the distribution function 1/2 + 4 (t - middle)³ / width³
-            due_ns = start + int((end - start) / 2 * (1 + np.cbrt(2 * u - 1)))
+            away = 2 * u - 1 if self.given.even else np.cbrt(2 * u - 1)
+            due_ns = start + int((end - start) / 2 * (1 + away))
             if due_ns > self.now_ns:
                 self.wake_after(due_ns - self.now_ns)
                 return

@@ -113,11 +113,29 @@ def spoilt(column: str, row: int, value: object) -> pd.DataFrame:
         (table([0, 1, 2]).iloc[:0], "has no bars"),
         (table([0]), "needs two bars"),
         (long(A=[0, 1]).assign(symbol=["A", None]), "'symbol' has no name in row 1"),
+        (long(A=[0, 1]).assign(symbol=["A", "  "]), "'symbol' has no name in row 1"),
+        (spoilt("time", 0, "02/01/2024"), "must hold times such as 2024-01-31 23:00, was '02/01"),
+        (table([0, 1, 2]).assign(time=np.inf), "column 'time' has no time in row 0"),
+        (table([0, 1, 2]).assign(time=True), "column 'time' must hold times, was True"),
+        (table([0, 1, 2]).assign(Close=1.0), "column 'close' is there more than once"),
+        (
+            pd.concat([long(A=[0, 2, 4, 6]), long(B=[0, 1, 2, 3, 4, 5])]),
+            "A: bars must be 3600 s apart, as those of the other assets, were 7200 s and more",
+        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, frame: pd.DataFrame, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_bars(write(frame, tmp_path / "bars.csv"))
+
+
+def test_times_of_other_zones_are_in_utc(tmp_path: Path) -> None:
+    for words in (
+        ["2024-01-01 01:00:00+01:00", "2024-01-01T01:00:00Z", "2024-01-01 02:00"],
+        ["2024-01-01 00:00:00 UTC", "2024-01-01 01:00:00 UTC", "2024-01-01 02:00:00 UTC"],
+    ):
+        bars = read_bars(write(table([0, 1, 2]).assign(time=words), tmp_path / "bars.csv"))
+        np.testing.assert_array_equal(bars.time_s, 1704067200 + 3600 * np.arange(3))
 
 
 def test_times_off_the_grid_are_refused(tmp_path: Path) -> None:
@@ -143,10 +161,16 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_bars([])
     with pytest.raises(DataError, match="no such file"):
         read_bars(tmp_path / "none.csv")
-    for name in ("text.csv.gz", "text.parquet"):
+    with pytest.raises(DataError, match="paths: must be a file or a list of files, was 5"):
+        read_bars(5)  # type: ignore[arg-type]
+    for name in ("text.csv.gz", "text.parquet", "text.csv.zip", "text.csv.xz", "text.csv.zst"):
         (tmp_path / name).write_bytes(b"\x1f\x8bno")
         with pytest.raises(DataError, match="cannot be read as a table"):
             read_bars(tmp_path / name)
+    (tmp_path / "ragged.csv").write_text("a,b\n1,2\n3,4,5\n")
+    with pytest.raises(DataError, match="cannot be read as a table") as ragged:
+        read_bars(tmp_path / "ragged.csv")
+    assert "\n" not in str(ragged.value)
     file = write(long(A=[0, 1]), tmp_path / "long.csv")
     with pytest.raises(DataError, match="has a column 'symbol', and cannot be named 'B'"):
         read_bars({"B": file})

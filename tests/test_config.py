@@ -177,7 +177,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
 def test_unknown_configuration_name() -> None:
     with pytest.raises(ConfigError) as error:
         load_config("dmo")
-    assert "unknown config 'dmo' (did you mean 'demo'?); known: demo" in str(error.value)
+    assert "unknown config 'dmo' (did you mean 'demo'?); known: crypto, demo" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,8 @@ def test_a_base_is_merged_key_by_key_but_another_type_starts_anew() -> None:
     assert other.oracle.kappa == 1e-5 and other.latency.latency_ns == 5
     assert load_config({"base": "rmsc04", "oracle": None, "agents": {"value": None}}).oracle is None
     assert load_config({"base": "rmsc04", "name": "mine"}).name == "mine"
+    world = load_config({"base": "world", "agents": {"world": {"model": "aapl"}}}).agents[0]
+    assert (world.type, world.parameters["model"]) == ("world", "aapl")
     assert load_config(config).config_hash == config.config_hash
 
 

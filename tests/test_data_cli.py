@@ -34,8 +34,11 @@ def error_of(capsys: pytest.CaptureFixture[str], *line: str) -> str:
     return shown
 
 
-def test_download(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("ccxt", reason="needs ccxt: pip install 'marketsim-lob[crypto]'")
+def test_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ccxt = pytest.importorskip("ccxt", reason="needs ccxt: pip install 'marketsim-lob[crypto]'")
+    monkeypatch.setattr(ccxt.Exchange, "throttle", lambda client, cost=None: None)
     out = tmp_path / "bars"
     with serving() as stub:
         stub.gaps = [(START_S + at * HOUR_S, START_S + (at + 2) * HOUR_S) for at in range(3, 30, 4)]

@@ -85,7 +85,7 @@ def markets(draw: Any) -> dict[str, Any]:
         "computation_delay_ns": one(0, 50, 100_000),
         "agents": {
             "noise": {"type": "noise", "count": 60, "size": draw(SIZES), "start": OPEN - 3 * SECOND,
-                      "end": CLOSE},
+                      "end": CLOSE, "even": one(True, False)},
             "value": {"type": "value", "count": 6, "size": draw(SIZES),
                       "arrival_rate": one(1e-9, 4e-9, 3e-8), "kappa": one(0, 1e-15, 1e-9),
                       "observation_variance": one(0, 1000), "shock_variance": one(0, 1e-6, 1e5),

@@ -50,10 +50,10 @@ def test_python_blocks_print_what_their_comments_say(
 
 
 def _write_hours(file: Path) -> None:
-    """Bars of two assets over 20 days."""
+    """Bars of three assets over 20 days."""
     draw = np.random.default_rng(0)
     parts = []
-    for name in ("BTCUSDT", "ETHUSDT"):
+    for name in ("BTCUSDT", "ETHUSDT", "BNBUSDT"):
         close = 100 * np.exp(np.cumsum(draw.standard_t(5, 480) * 0.01))
         times = pd.date_range("2024-01-01", periods=480, freq="h", tz="UTC")
         prices = dict.fromkeys(("open", "high", "low", "close"), close)

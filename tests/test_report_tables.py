@@ -88,6 +88,7 @@ def test_many_kinds_of_agents_leave_a_line_that_counts_them(
     columns["bought_lots"] = columns["sold_lots"] = np.arange(90)
     many: Any = SimpleNamespace(
         tape=run.tape,
+        tapes=run.tapes,
         config=run.config,
         account_columns=columns,
         summary={**run.summary, "agents": entries},

@@ -86,7 +86,7 @@ def test_unknown_starts() -> None:
 
 def test_splits_that_cannot_be() -> None:
     some = windows([0, 10, 20])
-    for shares in ((1.0,), (0.5, 0.6), ()):
+    for shares in ((1.0,), (0.5, 0.6), (), (0.1, 0.1)):
         with pytest.raises(ConfigError, match="shares: must be two or more, 1 in all"):
             some.split(*shares)
     with pytest.raises(ConfigError, match=r"shares\[1\] must be > 0, was -0.2"):
@@ -99,6 +99,14 @@ def test_splits_that_cannot_be() -> None:
         some.split(0.01, 0.99)
     with pytest.raises(DataError, match="too few to split, part 0 of 3"):
         windows([0, 1, 2]).split(0.5, 0.5)
+    for share in (1e-6, 0.1):  # of three windows, none
+        with pytest.raises(DataError, match="too few to split, part 1 of 3 windows has none"):
+            some.split(1 - share, share)
+    with pytest.raises(DataError, match="too few to split, part 1 of 3 windows has none"):
+        some.split(0.55, 0.1, 0.35)
+    for wrong in ("x", None):
+        with pytest.raises(ConfigError, match=r"shares\[1\] must be a finite number"):
+            some.split(0.5, wrong)  # type: ignore[arg-type]
 
 
 def fields(**changes: Any) -> dict[str, Any]:
@@ -120,6 +128,7 @@ def fields(**changes: Any) -> dict[str, Any]:
         ({"initial_prices": np.ones((3, 3))}, r"initial_prices: must be of shape \[3, 2\]"),
         ({"initial_prices": np.zeros((3, 2))}, "must be > 0, window 0 asset 0 was 0.0"),
         ({"start_s": np.zeros(4, np.int64)}, r"start_s: must be of shape \[3\]"),
+        ({"symbols": ("A", "A")}, r"symbols: must differ, was \['A', 'A'\]"),
         ({"symbols": ("A",)}, r"symbols: must be of shape \[2\], .* was of \[1\]"),
     ],
 )
@@ -167,4 +176,33 @@ def test_archives_that_are_none(tmp_path: Path) -> None:
         read_windows(file)
     np.savez(file, log_return=np.array([["a"]], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="cannot be read as an archive of arrays"):
+        read_windows(file)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"log_return": np.ones((2, 3, 1)) * 1j}, "array log_return must hold numbers, was compl"),
+        (
+            {"log_return": np.full((2, 3, 1), 1e300)},
+            "must be finite, window 0 step 0 asset 0 was i",
+        ),
+        ({"start_unix": [0.0, np.nan]}, "array start_unix must hold whole numbers, was float64"),
+        ({"start_unix": np.full(2, np.datetime64("2024-01-01"))}, "array start_unix must hold who"),
+        ({"init_price": [["a"], ["b"]]}, "array init_price must hold numbers, was <U1"),
+        ({"step_s": 1.5}, "array step_s must hold whole numbers, was float64"),
+        ({"step_s": [60, 60]}, "some.npz: .* size 1"),
+        ({"assets": "AB"}, None),
+        ({"assets": ["A", "B"]}, r"symbols: must be of shape \[1\]"),
+    ],
+)
+def test_arrays_that_numpy_would_quietly_cast(
+    arrays: dict[str, Any], message: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "some.npz"
+    np.savez(file, **{"log_return": np.full((2, 3, 1), 0.01, np.float32), **arrays})
+    if message is None:
+        assert read_windows(file).symbols == ("AB",)
+        return
+    with pytest.raises(DataError, match=message):
         read_windows(file)

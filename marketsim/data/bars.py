@@ -169,11 +169,13 @@ class Bars:
     def _columns(self, assets: Sequence[str] | None) -> list[int]:
         if assets is None:
             return list(range(len(self.symbols)))
-        if isinstance(assets, str) or not assets:
+        if isinstance(assets, str) or not isinstance(assets, Sequence) or not assets:
             raise DataError(f"assets: must be a list of names, was {assets!r}")
         for name in assets:
             if name not in self.symbols:
-                raise DataError(f"assets: no bars of {name!r}{did_you_mean(name, self.symbols)}")
+                raise DataError(
+                    f"assets: no bars of {name!r}{did_you_mean(str(name), self.symbols)}"
+                )
         if len(set(assets)) < len(assets):
             raise DataError(f"assets: each must be named once, was {list(assets)}")
         return [self.symbols.index(name) for name in assets]

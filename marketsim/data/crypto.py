@@ -129,6 +129,8 @@ def _named(
         named = [(str(name), Path(path)) for name, path in paths.items()]
     elif isinstance(paths, str | os.PathLike):
         named = [(None, Path(paths))]
+    elif not isinstance(paths, Sequence):
+        raise DataError(f"paths: must be a file or a list of files, was {paths!r}")
     else:
         named = [(None, Path(path)) for path in paths]
     named = [(name, file) for name, path in named for file in _files(path)]
@@ -160,6 +162,9 @@ def read_assets(file: Path, name: str | None) -> "Iterator[tuple[str, pd.DataFra
     """
     frame = read_table(file)
     frame.columns = [str(column).strip().lower() for column in frame.columns]
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise DataError(f"{file}: column {twice!r} is there more than once")
     times = next((column for column in _TIMES if column in frame), None)
     lacking = [column for column in COLUMNS if column not in frame]
     if times is None or lacking:
@@ -182,8 +187,9 @@ def read_assets(file: Path, name: str | None) -> "Iterator[tuple[str, pd.DataFra
         return
     if name is not None:
         raise DataError(f"{file}: has a column 'symbol', and cannot be named {name!r}")
-    if frame["symbol"].isna().any():
-        row = int(np.flatnonzero(frame["symbol"].isna())[0])
+    unnamed = frame["symbol"].isna() | (frame["symbol"].astype(str).str.strip() == "")
+    if unnamed.any():
+        row = int(np.flatnonzero(unnamed)[0])
         raise DataError(f"{file}: column 'symbol' has no name in row {row}")
     for symbol, part in checked.groupby(frame["symbol"].astype(str), sort=False):
         stamps = frame.loc[part.index, times]
@@ -255,6 +261,7 @@ def _aligned(parts: "Mapping[str, Sequence[pd.DataFrame]]", file: str) -> Bars:
             f"than {MOST_MISSING} times the {bars} that there are: is a time wrong?"
         )
     time_s = np.arange(first, last + 1, step_s, dtype=np.int64)
+    _check_steps(whole, step_s)
     columns = {name: np.full((len(time_s), len(whole)), np.nan) for name in COLUMNS}
     for number, (symbol, frame) in enumerate(whole.items()):
         row, off = np.divmod(frame["time"].to_numpy() - first, step_s)
@@ -267,3 +274,14 @@ def _aligned(parts: "Mapping[str, Sequence[pd.DataFrame]]", file: str) -> Bars:
         for name in COLUMNS:
             columns[name][row, number] = frame[name].to_numpy()
     return Bars(time_s=time_s, symbols=tuple(whole), step_s=step_s, **columns)
+
+
+def _check_steps(parts: "Mapping[str, pd.DataFrame]", step_s: int) -> None:
+    """Refuse an asset with longer bars than the others: each second one would be a gap."""
+    for symbol, frame in parts.items():
+        apart = np.diff(frame["time"].to_numpy())
+        if len(apart) > 1 and apart.min() > step_s:
+            raise DataError(
+                f"{symbol}: bars must be {step_s} s apart, as those of the other assets, "
+                f"were {int(apart.min())} s and more"
+            )

@@ -67,7 +67,8 @@ def download_bars(
     out : folder; files are called ``binance-spot-BTCUSDT-1h.csv.gz``
     market : ``spot``, or ``perpetual``: linear swaps
     file_format : ``csv``, compressed, or ``parquet``
-    base_url : of a mirror or a proxy, ``https://host``, in place of the exchange's own
+    base_url : of a mirror, in place of the exchange's own, such as Binance's for market data,
+        ``https://data-api.binance.vision``. Proxies are those of the environment.
     patience : with an exchange that does not answer
     progress : called with what is being done and the share that is done
 

@@ -50,6 +50,8 @@ class Windows:
                     f"windows.{name}: must be of shape {list(shape)}, as log_returns has it, "
                     f"was of {list(found)}"
                 )
+        if len(set(self.symbols)) < d:
+            raise DataError(f"windows.symbols: must differ, was {list(self.symbols)}")
         wrong = ~(np.isfinite(self.initial_prices) & (self.initial_prices > 0))
         if wrong.any():
             at = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -169,10 +171,10 @@ class Windows:
         ConfigError : shares that are not above 0, or not 1 in all
         DataError : unknown starts without a word on them, or a part without a window
         """
-        if len(shares) < 2 or not math.isclose(sum(shares), 1.0, abs_tol=1e-9):
-            raise ConfigError(f"shares: must be two or more, 1 in all, was {shares}")
         for number, share in enumerate(shares):
             positive(f"shares[{number}]", share)
+        if len(shares) < 2 or not math.isclose(sum(shares), 1.0, abs_tol=1e-9):
+            raise ConfigError(f"shares: must be two or more, 1 in all, was {shares}")
         at_least_zero("purge_s", purge_s)
         choice("unknown", unknown, ("refuse", "drop", "first"))
         known = np.flatnonzero(self.start_s != UNKNOWN_S)
@@ -198,7 +200,8 @@ class Windows:
         parts = []
         for number, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
             # windows that start at once stay together, in the later part
-            since = starts[low] if number and low < len(order) else -math.inf
+            since = starts[low] if low < len(order) else math.inf
+            since = since if number else -math.inf
             until = starts[high] if high < len(order) else math.inf
             parts.append((number, order[(starts >= since) & (starts < until) & (ends < until)]))
         return parts
@@ -265,21 +268,35 @@ def read_windows(path: "str | os.PathLike[str]", step_s: int = 3600) -> Windows:
     if "log_return" not in arrays:
         raise DataError(f"{file}: has no array log_return, but {', '.join(arrays) or 'none'}")
     try:
-        log_returns = np.asarray(arrays["log_return"], np.float32)
+        log_returns = _numbers(arrays, "log_return", "fiu")
+        with np.errstate(over="ignore"):  # what is too large is no longer finite, which is named
+            log_returns = log_returns.astype(np.float32)
         check_log_returns(log_returns)
         n, _, d = log_returns.shape
-        prices = np.asarray(arrays.get("init_price", np.ones((n, d))), np.float64)
-        starts = np.asarray(arrays.get("start_unix", np.full(n, UNKNOWN_S)), np.int64)
+        arrays.setdefault("init_price", np.ones((n, d)))
+        arrays.setdefault("start_unix", np.full(n, UNKNOWN_S))
+        arrays.setdefault("step_s", np.asarray(step_s))
+        prices = _numbers(arrays, "init_price", "fiu").astype(np.float64)
+        starts = _numbers(arrays, "start_unix", "iu").astype(np.int64)
         names = arrays.get("assets", [f"asset {number}" for number in range(1, d + 1)])
         return Windows(
             log_returns,
             prices[:, 0] if prices.ndim == 3 and prices.shape[1] == 1 else prices,
             starts,
-            tuple(str(name) for name in np.asarray(names)),
-            int(arrays.get("step_s", step_s)),
+            tuple(str(name) for name in np.atleast_1d(names)),
+            _numbers(arrays, "step_s", "iu").item(),
         )
     except (ValueError, TypeError) as error:  # ours are among these
         raise DataError(f"{file}: {error}") from error
+
+
+def _numbers(arrays: dict[str, Any], name: str, kinds: str) -> NDArray[Any]:
+    """An array of whole numbers, or of any real ones: what numpy would quietly cast is refused."""
+    values: NDArray[Any] = np.asarray(arrays[name])
+    if values.dtype.kind not in kinds:
+        what = "numbers" if "f" in kinds else "whole numbers"
+        raise DataError(f"array {name} must hold {what}, was {values.dtype}")
+    return values
 
 
 def write_windows(windows: Windows, path: "str | os.PathLike[str]") -> None:

@@ -1,5 +1,8 @@
 """Tables of prices in CSV or Parquet files, and what their times and numbers must be."""
 
+import lzma
+import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,12 @@ from marketsim.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: What pandas, pyarrow and the packages that unpack files raise for one that is damaged. An
+#: ImportError: the package for that kind of compression is not there.
+_UNREADABLE = (
+    ValueError, OSError, EOFError, ImportError, zipfile.BadZipFile, lzma.LZMAError, zlib.error,
+)  # fmt: skip
 
 
 def read_table(file: Path) -> "pd.DataFrame":
@@ -29,8 +38,9 @@ def read_table(file: Path) -> "pd.DataFrame":
             # Times are often kept as the index; one that only counts is none.
             return frame if isinstance(frame.index, pd.RangeIndex) else frame.reset_index()
         return pd.read_csv(file)
-    except (ValueError, OSError, EOFError) as error:  # pandas' and pyarrow's own are among these
-        raise DataError(f"{file}: cannot be read as a table ({error})") from error
+    except _UNREADABLE as error:
+        why = " ".join(str(error).split())
+        raise DataError(f"{file}: cannot be read as a table ({why})") from error
 
 
 def check_times(file: Path, times: "pd.Series[Any]") -> NDArray[Any]:
@@ -54,13 +64,23 @@ def time_values(file: Path, times: "pd.Series[Any]") -> NDArray[Any]:
     """
     import pandas as pd
 
+    if pd.api.types.is_bool_dtype(times):
+        raise DataError(f"{file}: column {times.name!r} must hold times, was {times.iloc[0]}")
     order = times
-    if not pd.api.types.is_numeric_dtype(times):
+    if pd.api.types.is_numeric_dtype(times):
+        order = times.where(np.isfinite(times.to_numpy(np.float64, na_value=np.nan)))
+    elif not pd.api.types.is_datetime64_any_dtype(times):
         try:
-            order = pd.to_datetime(times)
+            words = times
+            if len(times) and str(times.iloc[0]).endswith(" UTC"):
+                words = times.astype(str).str.replace(" UTC", "+00:00")
+            # never guessed: 02/01/2024 would be February where no day above 12 comes early enough
+            order = pd.to_datetime(words, format="ISO8601", utc=True)
         except (ValueError, TypeError) as error:
+            why = " ".join(str(error).split(".")[0].split())
             raise DataError(
-                f"{file}: column {times.name!r} must hold times, was {times.iloc[0]!r} ({error})"
+                f"{file}: column {times.name!r} must hold times such as 2024-01-31 23:00, "
+                f"was {times.iloc[0]!r} ({why})"
             ) from error
     missing = np.flatnonzero(order.isna().to_numpy())
     if len(missing):
