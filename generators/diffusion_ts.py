@@ -45,7 +45,8 @@ def strongest_terms(values: Tensor, terms: int) -> Tensor:
     count = min(terms, power.shape[1])
     least = power.detach().topk(count, dim=1).values[:, -1:]  # (batch, 1, width)
     kept = torch.where(power >= least, spectrum, torch.zeros_like(spectrum))
-    return torch.fft.irfft(kept, n=values.shape[1], dim=1)
+    part: Tensor = torch.fft.irfft(kept, n=values.shape[1], dim=1)
+    return part
 
 
 class Layer(nn.Module):
@@ -151,15 +152,15 @@ class DiffusionTsNetwork(ReturnNetwork):
         window = torch.randn(n, *self.shape, generator=random)
         for number, level in enumerate(levels):
             share = self.remaining[level]
-            clean = self.denoiser(window, level.expand(n))
+            clean: Tensor = self.denoiser(window, level.expand(n))
             if number == len(levels) - 1:
-                return clean
+                break
             after = self.remaining[levels[number + 1]]
             noise = (window - share.sqrt() * clean) / (1 - share).sqrt()
             fresh = self.chance * ((1 - after) / (1 - share) * (1 - share / after)).sqrt()
             window = after.sqrt() * clean + (1 - after - fresh**2).sqrt() * noise
             window = window + fresh * torch.randn(window.shape, generator=random)
-        return window
+        return clean
 
 
 class DiffusionTS(NetworkReturns):

@@ -57,12 +57,12 @@ class Coupling(nn.Module):
     def __init__(self, changed: int, given: int, hidden: int, bound: float) -> None:
         super().__init__()
         self.bound = bound
+        last = nn.Linear(hidden, 2 * changed)
+        nn.init.zeros_(last.weight)  # the identity at first
+        nn.init.zeros_(last.bias)
         self.said = nn.Sequential(
-            nn.Linear(given, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(),
-            nn.Linear(hidden, 2 * changed),
-        )  # fmt: skip
-        nn.init.zeros_(self.said[-1].weight)  # the identity at first
-        nn.init.zeros_(self.said[-1].bias)
+            nn.Linear(given, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last
+        )
 
     def forward(self, given: Tensor) -> tuple[Tensor, Tensor]:
         """Log scale and shift, (batch, changed) each."""
@@ -105,7 +105,9 @@ class FourierFlowNetwork(ReturnNetwork):
 
     def transform(self, returns: Tensor) -> Tensor:
         """Spectra (batch, steps x assets), real parts first."""
-        apart = torch.linalg.solve_triangular(self.factor, returns.transpose(1, 2), upper=False)
+        apart: Tensor = torch.linalg.solve_triangular(
+            self.factor, returns.transpose(1, 2), upper=False
+        )
         return (self.spectrum @ apart.transpose(1, 2)).flatten(1)
 
     def encode(self, returns: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-#: Largest delta: from 1/4 on the fourth moment is infinite, from 1/2 on the variance is.
-MAX_DELTA = 0.48
+#: Largest delta that is found: from 1/4 on the fourth moment is infinite, and what is drawn in
+#: place of the normal values must be right to a few per cent for its variance to be.
+MAX_DELTA = 0.25
 #: Most values that a delta is found from.
 MOST_VALUES = 20_000
 

@@ -99,16 +99,17 @@ class QuantGanNetwork(AdversarialNetwork):
         super().__init__()
         self.steps, self.noise, self.penalty = steps, noise, penalty
         self.generator = Temporal(noise, assets, width, steps)
+        self.field = self.generator.field
         self.critics = Temporal(assets, 1, width, steps)
 
     def score(self, returns: Tensor) -> Tensor:
         """Logits (batch,) of windows (batch, steps, assets)."""
-        early = self.critics.field - self.steps
+        early = self.field - self.steps
         scores: Tensor = self.critics(nn.functional.pad(returns, (0, 0, early, 0)))[:, 0, 0]
         return scores
 
     def _noise(self, n: int, random: torch.Generator | None = None) -> Tensor:
-        length = self.steps + self.generator.field - 1
+        length = self.steps + self.field - 1
         return torch.randn(n, length, self.noise, generator=random)
 
     def critic_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

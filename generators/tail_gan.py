@@ -2,11 +2,13 @@
 
 As in the paper: what is compared is the profit of strategies; a generator of fully connected layers
 writes windows; a discriminator reads the sorted profits of a batch and says their value at risk and
-expected shortfall; both are trained by a score that is least, in the mean over real profits, for
-their own two tail risks. The generator minimises the score of what the discriminator says of its
-profits, the discriminator maximises it, and minimises that of what it says of real ones. Chosen by
-us: the strategies, sizes, profits in units of their deviation, sorted profits averaged in groups
-(so that batches may be of any size), and the running mean of the weights.
+expected shortfall; both learn from a score that is least, in the mean over profits, for their own
+two tail risks: the discriminator that of what it says of profits, for these profits, the generator
+that of what it says of the generator's, for real ones. Chosen by us: the discriminator learns to
+tell the risks of generated profits like those of real ones, and is not set to mistake them (with
+which training did not settle); the strategies, sizes, profits in units of their deviation, sorted
+profits averaged in groups (so that batches may be of any size), and the running mean of the
+weights.
 
 References
 ----------
@@ -28,8 +30,8 @@ from marketsim.generators.adversary import AdversarialNetwork
 from marketsim.generators.return_network import NetworkReturns, ReturnNetwork, WindowTask
 from marketsim.generators.training import Task
 from marketsim.ledger import trade
-from marketsim.metrics.risk import ALPHA
 from marketsim.strategies import TRAINING, strategy
+from marketsim.wealth import ALPHA
 
 #: Numbers that a sorted sample of profits is told in.
 SORTED = 64
@@ -124,13 +126,18 @@ class TailGanNetwork(AdversarialNetwork):
         real = batch["profits"]
         with torch.no_grad():
             drawn = self.drawn_profits(len(real))
-        told = score(*self.critics(real), real).mean()
-        return {"real": told, "drawn": -score(*self.critics(drawn), real).mean()}
+        sides = {"real": real, "drawn": drawn}
+        return {name: self._score(side, side) for name, side in sides.items()}
 
     def generator_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         real = batch["profits"]
         drawn = self.drawn_profits(len(real))
-        return {"generator": score(*self.critics(drawn), real).mean()}
+        return {"generator": self._score(drawn, real)}
+
+    def _score(self, read: Tensor, earned: Tensor) -> Tensor:
+        """Score of the risks that the discriminator reads in some profits, for others."""
+        var, shortfall = self.critics(read)
+        return score(var, shortfall, earned).mean()
 
     def draw(self, n: int, random: torch.Generator, condition: Tensor | None) -> Tensor:
         return self.written(n, random)
@@ -152,8 +159,8 @@ class TailGAN(NetworkReturns):
 
     name = "tail-gan"
     training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 1800, "batch": 512, "learning_rate": 1e-3, "weight_decay": 0.0, "momentum": 0.0,
-        "patience": 0, "average": 0.98,
+        "steps": 1800, "batch": 512, "learning_rate": 2e-3, "weight_decay": 0.0, "patience": 0,
+        "average": 0.98,
     }  # fmt: skip
 
     def __init__(self, strategies: Sequence[str] = TRAINING, noise: int = 64,

@@ -88,11 +88,12 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         count = len(latents)
-        level = self.level(latents)[:, None]  # (batch, 1, assets)
         trend = self.trend(latents).view(count, self.assets, -1) @ self.powers
         by_season = self.seasonal(latents).view(count, self.assets, -1)
         seasons = by_season[:, :, self.season]  # (batch, assets, steps)
-        return level + (trend + seasons).transpose(1, 2) + self._residual(latents)
+        level = self.level(latents)[:, None]  # (batch, 1, assets)
+        formed: Tensor = level + (trend + seasons).transpose(1, 2)
+        return formed + self._residual(latents)
 
     def _residual(self, latents: Tensor) -> Tensor:
         hidden = F.relu(self.first(latents)).view(len(latents), -1, self.lengths[0])
