@@ -1,0 +1,154 @@
+"""The tables of a comparison of returns, as text."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from marketsim.comparison.returns_measures import KINDS, LAGS, RANKED
+from marketsim.comparison.returns_rows import ABLATION, CONTEST, VAR_BASE
+from marketsim.metrics.risk import GAPS
+from marketsim.report_tables import DASH, Grid, number
+
+Columns = Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
+
+
+def grids(content: Mapping[str, Any]) -> list[Grid]:
+    """Tables of what was found."""
+    rows = content["rows"]
+    main = {name: row for name, row in rows.items() if row["group"] != "ablation"}
+    found = [_risk_grid(main, kind) for kind in KINDS]
+    found += [_grid(title, main, columns, note) for title, columns, note in _SECTIONS]
+    found += [_ablation_grid(rows), _contest_grid(rows)]
+    if content["failures"]:
+        lines = tuple(content["failures"].items())
+        found.append(Grid("Rows that could not be made, or not wholly", ("row", "why"), lines))
+    return [grid for grid in found if grid is not None]
+
+
+def _grid(title: str, rows: Mapping[str, Any], columns: Columns, note: str) -> Grid | None:
+    """A table of the columns and rows that have something to show; None if none has."""
+    cells = {name: [read(row) for _, read in columns] for name, row in rows.items()}
+    shown = [any(line[i] != DASH for line in cells.values()) for i in range(len(columns))]
+    lines = [
+        (name, *(cell for cell, keep in zip(line, shown, strict=True) if keep))
+        for name, line in cells.items()
+        if any(cell != DASH for cell in line)
+    ]
+    if not lines:
+        return None
+    headings = [heading for (heading, _), keep in zip(columns, shown, strict=True) if keep]
+    return Grid(title, ("row", *headings), tuple(lines), note)
+
+
+def spread(row: Mapping[str, Any], figure: str, scale: float = 1.0, digits: int = 1) -> str:
+    """Mean and standard deviation of a figure: ``36.7 ±4.1``."""
+    found = row["figures"].get(figure)
+    if found is None:
+        return DASH
+    mean = number(scale * found["mean"], digits)
+    return mean if found["sd"] is None else f"{mean} ±{number(scale * found['sd'], digits)}"
+
+
+def _cell(figure: str, scale: float = 1.0, digits: int = 1) -> Callable[[Any], str]:
+    return lambda row: spread(row, figure, scale, digits)
+
+
+def _rank(kind: str, ranking: str) -> Callable[[Any], str]:
+    return lambda row: number(row["ranks"].get(kind, {}).get(ranking), 2)
+
+
+def _change(kind: str) -> Callable[[Any], str]:
+    def read(row: Mapping[str, Any]) -> str:
+        change = row["var_change_percent"][kind]
+        return DASH if change is None else f"{change:+.0f} %"
+
+    return read
+
+
+def _risk_grid(rows: Mapping[str, Any], kind: str) -> Grid | None:
+    columns = [(gap, _cell(f"{kind} {gap}", 1e4)) for gap in GAPS]
+    columns += [
+        ("neural", _rank(kind, "neural")), ("all", _rank(kind, "all")), ("VaR", _change(kind)),
+    ]  # fmt: skip
+    strategies = ", ".join(KINDS[kind])
+    note = (
+        f"Mean over the strategies {strategies}, splits and seeds, ± standard deviation over splits"
+        " and seeds [bps of capital]; MDD and PnL pair windows by index, for comparison with the"
+        " contest only: they prefer windows that vary little; neural, all: mean rank by"
+        f" {', '.join(RANKED)} among neural generators, and among all; VaR %: against {VAR_BASE}'s"
+    )
+    return _grid(f"Risk gaps on the {kind} strategies", rows, columns, note)
+
+
+_RETURNS: Columns = (
+    ("std ratio", _cell("std ratio", digits=2)),
+    ("skew", _cell("skew", digits=2)),
+    ("kurtosis", _cell("kurtosis", digits=1)),
+    ("correlation", _cell("correlation", digits=3)),
+    ("ACF", _cell("ACF", digits=3)),
+    ("ACF of |r|", _cell("ACF of absolute", digits=3)),
+)
+_RETURNS_NOTE = (
+    "std ratio: standard deviation of generated returns over that of real ones, 1 is best; all"
+    " else: mean absolute difference, of skewness, excess kurtosis, correlation between assets,"
+    f" autocorrelation at lags 1 to {LAGS} of returns and of absolute returns"
+)
+_SCORES: Columns = (
+    ("discriminative", _cell("discriminative", digits=3)),
+    ("predictive", _cell("predictive", digits=3)),
+    ("TSTR", _cell("TSTR", digits=3)),
+    ("NN ratio", _cell("nearest neighbour ratio", digits=2)),
+    ("too near [%]", _cell("too near", 100, 1)),
+    ("copies", _cell("copies", digits=0)),
+)
+_SCORES_NOTE = (
+    "discriminative: |accuracy - 1/2| of a GRU that tells windows apart, 0 is best; predictive:"
+    " error of a GRU's next return, trained on generated windows and tested on real ones, in real"
+    " standard deviations; TSTR: accuracy on real windows of a direction forecast that was trained"
+    " on generated ones over one trained on real ones; NN ratio: median distance to the nearest"
+    " training window over that of real test windows; too near: share nearer than the 1 % nearest"
+    " test windows; copies: windows of the training part, to the last digits"
+)
+_COST: Columns = (
+    ("training, wall [s]", _cell("training wall [s]")),
+    ("training, CPU [s]", _cell("training CPU [s]")),
+    ("windows a second", _cell("windows a second", digits=0)),
+)
+_COST_NOTE = (
+    "one thread of this machine while it did whatever else it did; trainings that were interrupted"
+    " are not counted"
+)
+_SECTIONS: tuple[tuple[str, Columns, str], ...] = (
+    ("Returns", _RETURNS, _RETURNS_NOTE),
+    ("Scores and memory", _SCORES, _SCORES_NOTE),
+    ("Cost", _COST, _COST_NOTE),
+)
+
+
+def _ablation_grid(rows: Mapping[str, Any]) -> Grid | None:
+    """Plain and dilated convolutions by loss; the whole model is the last line."""
+    chosen = {
+        f"{convolution}, {loss}": rows[name]
+        for (convolution, loss), name in ABLATION.items()
+        if name in rows
+    }
+    columns = [(gap, _cell(f"training {gap}", 1e4)) for gap in RANKED]
+    columns += [(f"h.o. {gap}", _cell(f"held-out {gap}", 1e4)) for gap in RANKED]
+    columns += [("rank", _rank("training", "ablation")), ("h.o.", _rank("held-out", "ablation"))]
+    if len(chosen) < 2:
+        return None
+    note = (
+        "CMS-VAE with plain or dilated convolutions, trained on the ELBO, with the EFPL of MR, or"
+        " of all four training strategies (dilated, all: the row cms-vae); gaps on the training and"
+        " on the held-out (h.o.) strategies [bps of capital]; rank: mean rank among these"
+    )
+    return _grid("Ablation", chosen, columns, note)
+
+
+def _contest_grid(rows: Mapping[str, Any]) -> Grid | None:
+    chosen = {name: rows[name] for name in CONTEST if name in rows}
+    if len(chosen) < 2:
+        return None
+    columns = [(gap, _cell(f"training {gap}", 1e4)) for gap in RANKED]
+    columns += [(f"h.o. {gap}", _cell(f"held-out {gap}", 1e4)) for gap in RANKED]
+    note = "the two that know the recent past: what a network adds to windows drawn from it"
+    return _grid("The real contest", chosen, columns, note)
