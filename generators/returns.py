@@ -14,8 +14,9 @@ from marketsim.generators.base import FitProgress, Generator
 from marketsim.generators.flows import array_of
 
 Returns = NDArray[np.float32]
-#: Labels of windows: a whole number for each, or one for all that are drawn.
-Conditions = NDArray[np.int64] | int
+#: What windows are given: a label, a whole number, or for some models the returns before them; for
+#: each window, or the same for all that are drawn.
+Conditions = NDArray[Any] | int
 
 
 class ReturnGenerator(Generator):
@@ -36,13 +37,14 @@ class ReturnGenerator(Generator):
     step_s: int = 0
     initial_prices: NDArray[np.float64]
 
-    def fit(self, windows: "Windows | NDArray[Any]", conditions: NDArray[np.int64] | None = None, *,
+    def fit(self, windows: "Windows | NDArray[Any]", conditions: NDArray[Any] | None = None, *,
             seed: int = 0, progress: FitProgress | None = None) -> Self:  # fmt: skip
         """Learn from windows, or log returns [n, T, d].
 
         Parameters
         ----------
-        conditions : int64[n], a label >= 0 of each window, for a model that is conditional
+        conditions : int64[n], a label >= 0 of each window, for a model that is conditional; some
+            models take other things, such as the returns before each window
 
         Raises
         ------
@@ -57,12 +59,12 @@ class ReturnGenerator(Generator):
                 f"windows: model {self.name!r} needs {self.least} at least, had {len(windows)}"
             )
         windows.refuse_constant()
-        labels = None if conditions is None else self._labels(conditions, len(windows))
+        given = None if conditions is None else self._given(conditions, len(windows))
         integer("seed", seed, 0)
         order = np.argsort(windows.start_s, kind="stable")  # unknown ones are taken as oldest
         windows = windows.take(order)
         self._about(windows.symbols, windows.steps, windows.step_s, windows.initial_prices[-1])
-        self._learn(windows, None if labels is None else labels[order], seed, progress)
+        self._learn(windows, None if given is None else given[order], seed, progress)
         return self
 
     def sample(self, n: int, conditions: Conditions | None = None, *, seed: int = 0) -> Returns:
@@ -82,11 +84,14 @@ class ReturnGenerator(Generator):
         if not self.steps:
             raise ModelError(f"model {self.name}: has not been fitted yet: fit it, or load one")
         integer("n", n, 1)
-        labels = None
+        given = None
         if conditions is not None:
-            labels = self._labels(np.broadcast_to(conditions, (n,)), n)
+            one = np.asarray(conditions)
+            given = self._given(
+                np.broadcast_to(one, (n, *one.shape)) if self._alone(one) else one, n
+            )
         rng = np.random.default_rng(integer("seed", seed, 0))
-        drawn = np.asarray(self._draw(n, labels, rng), np.float32)
+        drawn = np.asarray(self._draw(n, given, rng), np.float32)
         assert drawn.shape == (n, self.steps, len(self.symbols))
         return drawn
 
@@ -99,15 +104,15 @@ class ReturnGenerator(Generator):
         return Windows(drawn, prices, np.full(n, UNKNOWN_S), self.symbols, self.step_s)
 
     @abstractmethod
-    def _learn(self, windows: Windows, labels: NDArray[np.int64] | None, seed: int,
+    def _learn(self, windows: Windows, labels: NDArray[Any] | None, seed: int,
                progress: FitProgress | None) -> None:  # fmt: skip
-        """Learn from windows in order of time."""
+        """Learn from windows in order of time, and what each was given."""
 
     @abstractmethod
     def _draw(
-        self, n: int, labels: NDArray[np.int64] | None, rng: np.random.Generator
+        self, n: int, labels: NDArray[Any] | None, rng: np.random.Generator
     ) -> NDArray[np.floating[Any]]:
-        """Windows [n, T, d]."""
+        """Windows [n, T, d], for what each is given."""
 
     @abstractmethod
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -135,7 +140,12 @@ class ReturnGenerator(Generator):
     ) -> None:
         self.symbols, self.steps, self.step_s, self.initial_prices = symbols, steps, step_s, prices
 
-    def _labels(self, conditions: Any, n: int) -> NDArray[np.int64]:
+    def _alone(self, condition: NDArray[Any]) -> bool:
+        """Whether a condition is one window's, to be taken for all."""
+        return condition.ndim == 0
+
+    def _given(self, conditions: Any, n: int) -> NDArray[Any]:
+        """Conditions of n windows, checked: labels, where a model says nothing else."""
         if not self.conditional:
             raise ConfigError(f"conditions: model {self.name!r} takes none")
         labels = np.asarray(conditions)

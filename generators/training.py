@@ -126,7 +126,7 @@ def train(
     KeyboardInterrupt
         At the end of a step, after a checkpoint was written.
     """
-    with _threads(settings.threads), held_back() as interrupted:
+    with cpu_threads(settings.threads), held_back() as interrupted:
         loop = _Loop(network, task, settings, seed, checkpoint)
         writer = _tensorboard(settings.tensorboard)
         try:
@@ -367,7 +367,8 @@ def _usable(device: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch compute in ``count`` threads meanwhile."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -14,8 +14,15 @@ from marketsim.checks import integer
 from marketsim.data.crypto import open_windows
 from marketsim.data.return_windows import UNKNOWN_S, Windows, write_windows
 from marketsim.errors import ConfigError, DataError
-from marketsim.run_store import write_text
-from marketsim.training_run import REPORT, claim
+from marketsim.training_run import (
+    CHECKPOINT,
+    claim,
+    finish,
+    given_up,
+    is_network,
+    settings_facts,
+    training_of,
+)
 
 if TYPE_CHECKING:
     from marketsim.generators.base import FitProgress
@@ -33,6 +40,8 @@ class ReturnsJob:
     model : name of a generator of returns; ``parameters``: of the generator.
     data : an archive of windows (.npz), or files of bars.
     window, stride, assets, price : of the windows that are made of bars.
+    settings : of a network's training, that are not its defaults.
+    regimes : whether windows are labelled bull, bear and crash, and the model is given the labels.
     seed : of what the generator draws while it learns.
     """
 
@@ -43,6 +52,8 @@ class ReturnsJob:
     stride: int = 1
     assets: tuple[str, ...] | None = None
     price: str = "close"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    regimes: bool = False
     seed: int = 0
 
 
@@ -51,6 +62,8 @@ def train_returns(
 ) -> dict[str, Any]:
     """Train a generator of returns and save it, with ``training.json``: what was asked for.
 
+    A network's training keeps a checkpoint, and goes on where it was interrupted.
+
     Returns
     -------
     dict of JSON values, as in ``training.json``.
@@ -58,34 +71,47 @@ def train_returns(
     Raises
     ------
     ConfigError
-        For an unknown model or parameter.
+        For an unknown model, parameter or setting, or settings of a model that takes none.
     DataError
         If data cannot be read, or there is too little of it.
     ModelError
         If the folder holds another model.
     """
     from marketsim import generators
+    from marketsim.data.regimes import labels
     from marketsim.generators.base import RETURNS
 
     if job.model not in RETURNS:
         raise ConfigError(f"model: {job.model!r} is no generator of returns: {', '.join(RETURNS)}")
     generator = generators.create(job.model, **job.parameters)
+    training = None
+    if is_network(generator):
+        training = training_of(generator, job.settings)
+    elif job.settings:
+        name = next(iter(job.settings))
+        raise ConfigError(f"{name}: model {job.model!r} is no network, and takes no such setting")
     windows = open_windows(job.data, job.window, job.stride, job.assets, job.price)
     identity = {
         "model": job.model,
         "parameters": generator.parameters(),
         "seed": integer("seed", job.seed, 0),
+        "settings": settings_facts(training),
+        "regimes": job.regimes,
         "data": [{"path": path} for path in job.data],
         "windows": _facts(windows),
     }
-    generator.fit(windows, seed=job.seed, progress=progress)
+    identity = json.loads(json.dumps(identity))  # as it is read again
     before = claim(out, identity, force)
     if before is not None:
+        (out / CHECKPOINT).unlink(missing_ok=True)
         return before
-    generator.save(out)
-    report = {**identity, "result": {"windows": len(windows)}}
-    write_text(out / REPORT, json.dumps(report, indent=1) + "\n")
-    return report
+    options: dict[str, Any] = {"seed": job.seed, "progress": progress}
+    if training is not None:
+        options |= {"training": training, "checkpoint": out / CHECKPOINT}
+    with given_up(out):
+        generator.fit(windows, labels(windows) if job.regimes else None, **options)
+    result = {"windows": len(windows), **getattr(generator, "training", {})}
+    return finish(generator, identity, result, out)
 
 
 def sample_returns(

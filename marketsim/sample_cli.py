@@ -31,7 +31,7 @@ def sample(
     parameters: Sets = (),
     device: Word = None,
     with_warm_up: bool = False,
-    regime: Count = None,
+    regime: Word = None,
     quiet: bool = False,
 ) -> None:
     """Write synthetic order flow: a tape, TRADES-LOB's 50 columns, LOBSTER files; or returns.
@@ -100,13 +100,15 @@ def _sample_returns(
     out: Path,
     n: int,
     seed: int,
-    regime: int | None,
+    regime: str | None,
     sampling: dict[str, Any],
     quiet: bool,
 ) -> None:
+    from marketsim.data.regimes import label_of
     from marketsim.returns_run import sample_returns
 
-    windows = sample_returns(model, out, n=n, seed=seed, conditions=regime, sampling=sampling)
+    label = None if regime is None else label_of(regime)
+    windows = sample_returns(model, out, n=n, seed=seed, conditions=label, sampling=sampling)
     if quiet:
         print(out)
         return

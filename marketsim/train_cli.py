@@ -1,6 +1,7 @@
 """The command ``marketsim train``."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,7 @@ def train(
     stride: Count = None,
     assets: Word = None,
     price: Word = None,
+    regimes: bool = False,
     force: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -87,6 +89,7 @@ def train(
         stride: Bars from the start of one window to the next (default 1).
         assets: Names of the assets to take, A,B,C (default: all of them).
         price: Of bars: close, or mid of open and close (default close).
+        regimes: Give a model of returns labels of the windows: 0 bull, 1 bear, 2 crash.
         force: Replace another model in the folder.
         quiet: Print the model's folder and nothing else.
     """
@@ -99,17 +102,24 @@ def train(
     from marketsim.generators.base import RETURNS
 
     settings = {name: value for name, value in given.items() if value is not None}
-    of_windows = {"window": window, "stride": stride, "assets": assets, "price": price}
+    of_windows: dict[str, Any] = {
+        "window": window,
+        "stride": stride,
+        "assets": assets,
+        "price": price,
+    }
     of_windows = {name: value for name, value in of_windows.items() if value is not None}
+    of_windows |= {"regimes": True} if regimes else {}
     if model in RETURNS:
-        of_tapes = {"valid": valid or None, "from": start, "until": until, **settings}
+        of_tapes = {"valid": valid or None, "from": start, "until": until}
         _refuse(of_tapes, f"model {model!r} learns from returns, and takes no such setting")
+        of_windows["settings"] = settings
         _train_returns(model, data, of_windows, parameters, out, seed, force, quiet)
         return
     _refuse(of_windows, f"model {model!r} learns from tapes, and takes no such setting")
     from marketsim import console
     from marketsim.data.pieces import Piece
-    from marketsim.training_run import CHECKPOINT, TrainingJob, train_model
+    from marketsim.training_run import TrainingJob, train_model
 
     job = TrainingJob(
         model,
@@ -119,20 +129,28 @@ def train(
         settings,
         seed,
     )
+    with _going_on(out), console.steps(f"train {model}", quiet=quiet) as tell:
+        progress = None if tell is None else lambda share, line: tell(line, share)
+        report = train_model(job, out, force=force, progress=progress)
+    if quiet:
+        print(out)
+        return
+    _tell(report, out)
+
+
+@contextlib.contextmanager
+def _going_on(out: Path) -> Iterator[None]:
+    """Say of an interrupted training how to go on with it."""
+    from marketsim.training_run import CHECKPOINT
+
     try:
-        with console.steps(f"train {model}", quiet=quiet) as tell:
-            progress = None if tell is None else lambda share, line: tell(line, share)
-            report = train_model(job, out, force=force, progress=progress)
+        yield
     except KeyboardInterrupt:
         if (out / CHECKPOINT).exists():
             raise Interrupted(
                 f"the training is kept in {out / CHECKPOINT}; the same command goes on from there"
             ) from None
         raise Interrupted("nothing was learned yet; the same command begins anew") from None
-    if quiet:
-        print(out)
-        return
-    _tell(report, out)
 
 
 def _refuse(given: Mapping[str, Any], why: str) -> None:
@@ -160,7 +178,7 @@ def _train_returns(
         keys["assets"] = tuple(name.strip() for name in keys["assets"].split(","))
     values = parse_values(parse_pairs(parameters, "--set"), "--set")
     job = ReturnsJob(model, tuple(data), values, seed=seed, **keys)
-    with console.steps(f"train {model}", quiet=quiet) as tell:
+    with _going_on(out), console.steps(f"train {model}", quiet=quiet) as tell:
         progress = None if tell is None else lambda share, line: tell(line, share)
         report = train_returns(job, out, force=force, progress=progress)
     if quiet:
@@ -172,6 +190,9 @@ def _train_returns(
         f"data: {', '.join(facts['symbols'])}{span}, {facts['windows']:,} windows of"
         f" {facts['steps']} returns, {facts['left_out']:,} with gaps left out"
     )
+    result = report["result"]
+    if "steps" in result:
+        print(f"{result['steps']:,} steps, {result['seconds']:,.0f} s")
     print(f"\nWritten to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 

@@ -1,8 +1,9 @@
 """Training of a generator into a folder: kept as it goes, so that it can be gone on with."""
 
+import contextlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from marketsim.run_store import difference, write_text
 
 if TYPE_CHECKING:
     from marketsim.generators.base import FitProgress
+    from marketsim.generators.training import Training
     from marketsim.tape import Tape
 
 #: Share of the time of each tape that is held out where nothing else is given.
@@ -84,9 +86,10 @@ def train_model(
     integer("seed", job.seed, 0)
     generator = generators.create(job.model, **job.parameters)
     options: dict[str, Any] = {}
-    network = "training" in inspect.signature(generator.fit).parameters
+    network = is_network(generator)
     if network:
-        options = {"training": _settings(job, generator), "checkpoint": out / CHECKPOINT}
+        training = training_of(generator, job.settings)
+        options = {"training": training, "checkpoint": out / CHECKPOINT}
     elif job.settings or job.valid:
         name = next(iter(job.settings), "valid")
         raise ConfigError(f"{name}: model {job.model!r} is no network, and takes no such setting")
@@ -100,28 +103,62 @@ def train_model(
         import torch
 
         torch.manual_seed(job.seed)  # the first weights are made before the training begins
-    try:
+    with given_up(out):
         generator.fit(learn, valid=valid, seed=job.seed, progress=progress, **options)
+    return finish(generator, identity, dict(getattr(generator, "training", {})), out)
+
+
+def is_network(generator: Any) -> bool:
+    """Whether a generator's training has settings, and can be gone on with."""
+    return "training" in inspect.signature(generator.fit).parameters
+
+
+def training_of(generator: Any, settings: Mapping[str, Any]) -> "Training":
+    """How to train: as was asked for, else as the generator would have it.
+
+    Raises
+    ------
+    ConfigError
+        For a setting that there is not, or out of range.
+    """
+    from marketsim.generators.base import make
+    from marketsim.generators.training import Training
+
+    own = getattr(generator, "training_defaults", {})
+    training: Training = make("training", Training, {**own, **settings})
+    return training
+
+
+@contextlib.contextmanager
+def given_up(out: Path) -> Iterator[None]:
+    """Leave nothing of a training that failed with nothing to go on from."""
+    try:
+        yield
     except MarketSimError:
-        if not (out / CHECKPOINT).exists():  # nothing to go on with
+        if not (out / CHECKPOINT).exists():
             (out / REPORT).unlink(missing_ok=True)
             remove_if_empty(out)
         raise
+
+
+def finish(
+    generator: Any, identity: Mapping[str, Any], result: dict[str, Any], out: Path
+) -> dict[str, Any]:
+    """Save a trained generator and what came of it; the report."""
     generator.save(out)
-    report = {**identity, "result": dict(getattr(generator, "training", {}))}
-    _draw(report["result"], out)
+    report = {**identity, "result": result}
+    _draw(result, out)
     write_text(out / REPORT, json.dumps(report, indent=1) + "\n")
     (out / CHECKPOINT).unlink(missing_ok=True)
     return report
 
 
-def _settings(job: TrainingJob, generator: Any) -> Any:
-    """How to train: as was asked for, else as the generator would have it."""
-    from marketsim.generators.base import make
-    from marketsim.generators.training import Training
-
-    own = getattr(generator, "training_defaults", {})
-    return make("training", Training, {**own, **job.settings})
+def settings_facts(training: "Training | None") -> dict[str, Any]:
+    """Settings that tell one training from another; JSON values."""
+    settings: dict[str, Any] = {} if training is None else dict(vars(training))
+    for name in ("checkpoint_every_s", "tensorboard"):  # they change nothing of the model
+        settings.pop(name, None)
+    return settings
 
 
 def _tapes(job: TrainingJob, network: bool) -> "tuple[list[Tape], list[Tape]]":
@@ -136,17 +173,15 @@ def _tapes(job: TrainingJob, network: bool) -> "tuple[list[Tape], list[Tape]]":
 
 
 def _identity(
-    job: TrainingJob, generator: Any, learn: "list[Tape]", valid: "list[Tape]", training: Any
-) -> dict[str, Any]:
+    job: TrainingJob, generator: Any, learn: "list[Tape]", valid: "list[Tape]",
+    training: "Training | None",
+) -> dict[str, Any]:  # fmt: skip
     """What tells this training from others, and what a reader wants to know of it."""
-    settings: dict[str, Any] = dict(vars(training)) if training is not None else {}
-    for name in ("checkpoint_every_s", "tensorboard"):  # they change nothing of the model
-        settings.pop(name, None)
     identity = {
         "model": job.model,
         "parameters": generator.parameters(),
         "seed": job.seed,
-        "settings": settings,
+        "settings": settings_facts(training),
         "data": _facts(job.data, learn),
         "held_out": _facts(job.valid or job.data, valid),
     }
@@ -228,4 +263,7 @@ def _draw(result: Mapping[str, Any], out: Path) -> None:
     save_figure(figure, out / CURVE)
 
 
-__all__ = ["CHECKPOINT", "HELD_OUT", "REPORT", "TrainingJob", "claim", "train_model"]
+__all__ = [
+    "CHECKPOINT", "HELD_OUT", "REPORT", "TrainingJob", "claim", "finish", "given_up", "is_network",
+    "settings_facts", "train_model", "training_of",
+]  # fmt: skip

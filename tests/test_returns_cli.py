@@ -99,7 +99,7 @@ def test_the_same_training_again_is_done_already(bars: Path, model: Path) -> Non
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (["gaussian", "--steps", "4"], "steps: model 'gaussian' learns from returns, and takes"),
+        (["gaussian", "--steps", "4"], "steps: model 'gaussian' is no network, and takes"),
         (["gaussian", "--valid", "x"], "valid: model 'gaussian' learns from returns"),
         (["gaussian", "--from", "10:00"], "from: model 'gaussian' learns from returns"),
         (["poisson", "--window", "4"], "window: model 'poisson' learns from tapes"),
