@@ -79,8 +79,6 @@ def _fit(
     options: dict[str, Any] = {}
     resumed = False
     if "training" in inspect.signature(model.fit).parameters:
-        import torch
-
         from marketsim.generators.base import make
         from marketsim.generators.training import Training
 
@@ -88,7 +86,6 @@ def _fit(
         training = make("training", Training, {**getattr(model, "training_defaults", {}), **given})
         resumed = _begin(folder, token)
         options = {"training": training, "checkpoint": folder / _CHECKPOINT}
-        torch.manual_seed(seed)
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     model.fit(train, seed=seed, **options)
     took = {"wall_s": time.perf_counter() - wall_s, "cpu_s": time.process_time() - cpu_s}

@@ -17,7 +17,8 @@ def grids(content: Mapping[str, Any]) -> list[Grid]:
     main = {name: row for name, row in rows.items() if row["group"] != "ablation"}
     found = [_risk_grid(main, kind) for kind in KINDS]
     found += [_grid(title, main, columns, note) for title, columns, note in _SECTIONS]
-    found += [_ablation_grid(rows), _contest_grid(rows)]
+    for build in (_contest_grid, _ablation_grid):
+        found += [build(rows, kind) for kind in KINDS]
     if content["failures"]:
         lines = tuple(content["failures"].items())
         found.append(Grid("Rows that could not be made, or not wholly", ("row", "why"), lines))
@@ -45,7 +46,11 @@ def spread(row: Mapping[str, Any], figure: str, scale: float = 1.0, digits: int 
     if found is None:
         return DASH
     mean = number(scale * found["mean"], digits)
-    return mean if found["sd"] is None else f"{mean} ±{number(scale * found['sd'], digits)}"
+    return (
+        mean
+        if found["sd"] is None
+        else f"{mean} \N{PLUS-MINUS SIGN}{number(scale * found['sd'], digits)}"
+    )
 
 
 def _cell(figure: str, scale: float = 1.0, digits: int = 1) -> Callable[[Any], str]:
@@ -66,19 +71,21 @@ def _change(kind: str) -> Callable[[Any], str]:
 
 def _risk_grid(rows: Mapping[str, Any], kind: str) -> Grid | None:
     columns = [(gap, _cell(f"{kind} {gap}", 1e4)) for gap in GAPS]
-    columns += [
-        ("neural", _rank(kind, "neural")), ("all", _rank(kind, "all")), ("VaR", _change(kind)),
-    ]  # fmt: skip
-    strategies = ", ".join(KINDS[kind])
     note = (
-        f"Mean over the strategies {strategies}, splits and seeds, ± standard deviation over splits"
-        " and seeds [bps of capital]; MDD and PnL pair windows by index, for comparison with the"
-        " contest only: they prefer windows that vary little; neural, all: mean rank by"
-        f" {', '.join(RANKED)} among neural generators, and among all; VaR %: against {VAR_BASE}'s"
+        f"Mean over the strategies {', '.join(KINDS[kind])}, splits and seeds, \N{PLUS-MINUS SIGN}"
+        " standard deviation over splits and seeds [bps of capital]; MDD and PnL pair windows by"
+        " index, for comparison with the contest only: they prefer windows that vary little"
     )
     return _grid(f"Risk gaps on the {kind} strategies", rows, columns, note)
 
 
+_RANKS: Columns = tuple(
+    (f"{ranking}, {kind}", _rank(kind, ranking)) for ranking in ("neural", "all") for kind in KINDS
+) + tuple((f"VaR, {kind}", _change(kind)) for kind in KINDS)
+_RANKS_NOTE = (
+    f"mean rank by {', '.join(RANKED)} over the splits, 1 is best, among neural generators and"
+    f" among all, on the training and the held-out strategies; VaR: gap against {VAR_BASE}'s"
+)
 _RETURNS: Columns = (
     ("std ratio", _cell("std ratio", digits=2)),
     ("skew", _cell("skew", digits=2)),
@@ -118,37 +125,36 @@ _COST_NOTE = (
     " are not counted"
 )
 _SECTIONS: tuple[tuple[str, Columns, str], ...] = (
+    ("Ranks", _RANKS, _RANKS_NOTE),
     ("Returns", _RETURNS, _RETURNS_NOTE),
     ("Scores and memory", _SCORES, _SCORES_NOTE),
     ("Cost", _COST, _COST_NOTE),
 )
 
 
-def _ablation_grid(rows: Mapping[str, Any]) -> Grid | None:
+def _ablation_grid(rows: Mapping[str, Any], kind: str) -> Grid | None:
     """Plain and dilated convolutions by loss; the whole model is the last line."""
     chosen = {
         f"{convolution}, {loss}": rows[name]
         for (convolution, loss), name in ABLATION.items()
         if name in rows
     }
-    columns = [(gap, _cell(f"training {gap}", 1e4)) for gap in RANKED]
-    columns += [(f"h.o. {gap}", _cell(f"held-out {gap}", 1e4)) for gap in RANKED]
-    columns += [("rank", _rank("training", "ablation")), ("h.o.", _rank("held-out", "ablation"))]
-    if len(chosen) < 2:
-        return None
+    columns = [*_ranked(kind), ("rank", _rank(kind, "ablation"))]
     note = (
         "CMS-VAE with plain or dilated convolutions, trained on the ELBO, with the EFPL of MR, or"
-        " of all four training strategies (dilated, all: the row cms-vae); gaps on the training and"
-        " on the held-out (h.o.) strategies [bps of capital]; rank: mean rank among these"
+        " of all four training strategies (dilated, all: the row cms-vae); gaps [bps of capital];"
+        " rank: mean rank among these"
     )
-    return _grid("Ablation", chosen, columns, note)
+    title = f"Ablation, {kind} strategies"
+    return _grid(title, chosen, columns, note) if len(chosen) > 1 else None
 
 
-def _contest_grid(rows: Mapping[str, Any]) -> Grid | None:
+def _contest_grid(rows: Mapping[str, Any], kind: str) -> Grid | None:
     chosen = {name: rows[name] for name in CONTEST if name in rows}
-    if len(chosen) < 2:
-        return None
-    columns = [(gap, _cell(f"training {gap}", 1e4)) for gap in RANKED]
-    columns += [(f"h.o. {gap}", _cell(f"held-out {gap}", 1e4)) for gap in RANKED]
     note = "the two that know the recent past: what a network adds to windows drawn from it"
-    return _grid("The real contest", chosen, columns, note)
+    title = f"The real contest, {kind} strategies"
+    return _grid(title, chosen, _ranked(kind), note) if len(chosen) > 1 else None
+
+
+def _ranked(kind: str) -> Columns:
+    return [(gap, _cell(f"{kind} {gap}", 1e4)) for gap in RANKED]
