@@ -106,6 +106,7 @@ def compare_returns(
     out: Folder,
     bars: Files = (),
     rows: Names = (),
+    measures: Names = (),
     seeds: int = 3,
     splits: int = 2,
     workers: Count = None,
@@ -127,6 +128,7 @@ def compare_returns(
                 neural, ablation. Rows: zeros, past, recent, block-bootstrap, gaussian,
                 garch-copula, timevae, cosci-gan, quant-gan, tail-gan, diffusion-ts, fourier-flow,
                 cms-vae, cms-vae-past, cms-vae-plain-elbo, ...
+        measures: Which measures (default: all): risk, returns, scores, memory.
         seeds: Models of each row on each split.
         splits: Test parts of 15 % of the windows, the last one first; training is what lies before.
         workers: Processes (default: one a core). Results do not depend on it.
@@ -140,6 +142,7 @@ def compare_returns(
     from marketsim import console
     from marketsim.comparison.returns import ReturnsComparison
     from marketsim.comparison.returns_content import content_of
+    from marketsim.comparison.returns_measures import MEASURES
     from marketsim.comparison.returns_plan import ReturnsPlan
     from marketsim.comparison.returns_report import headline, write_returns_comparison
     from marketsim.comparison.returns_tables import grids

@@ -56,7 +56,9 @@ def tiny() -> Iterator[None]:
 
 
 def plan_of(archive: Path, **changed: Any) -> ReturnsPlan:
-    return ReturnsPlan((str(archive),), **{"seeds": 2, **changed})
+    return ReturnsPlan(
+        (str(archive),), **{"seeds": 2, "measures": ("risk", "returns"), **changed}
+    )
 
 
 def compared(
@@ -246,6 +248,7 @@ def test_command(archive: Path, tmp_path: Path, capsys: Any) -> None:
     line = [
         "compare", "returns", "--data", str(archive), "--out", str(out), "--seeds", "1",
         "--rows", "bootstrap", "zeros", "timevae", "--workers", "1", "--train-steps", "timevae=5",
+        "--measures", "risk",
     ]  # fmt: skip
     assert cli.main(line) == 0
     shown = capsys.readouterr().out

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import marketsim
+from marketsim.comparison.returns_measures import MEASURES
 from marketsim.comparison.returns_plan import ReturnsPlan, dates, digest, split
 from marketsim.comparison.returns_rows import ROWS, check_budgets, check_rows, steps_of
 from marketsim.comparison.returns_work import measure_windows
@@ -118,13 +119,22 @@ class ReturnsComparison:
                 "part": f"split-{number}",
                 "split": number,
                 "seed": seed,
-                "scores": ROWS[name].group != "ablation",
+                "measures": self._measures(name),
             }
             for seed in range(self.plan.seeds)
             for number in range(self.plan.splits)
             for name in rows
         ]
         return sorted(jobs, key=_weight, reverse=True)
+
+    def _measures(self, name: str) -> list[str]:
+        """What is measured of a row: of the ablation, the gaps alone that its tables show."""
+        few = ROWS[name].group == "ablation"
+        return [
+            measure
+            for measure in MEASURES
+            if measure in self.plan.measures and not (few and measure in ("scores", "memory"))
+        ]
 
     def _do(self, work: Work, jobs: list[dict[str, Any]]) -> list[Part]:
         """Outcomes of jobs, those of before among them; what failed before is tried again."""
@@ -156,4 +166,4 @@ class _Watched(Executor):
 
 def _weight(job: Job) -> int:
     row = ROWS[job["row"]]
-    return _WEIGHTS[row.group] + (_SCORES_WEIGHT if job.get("scores") else 0)
+    return _WEIGHTS[row.group] + (_SCORES_WEIGHT if "scores" in job["measures"] else 0)

@@ -1,5 +1,6 @@
 """What is measured of generated windows beside those of a test part, as flat names and numbers."""
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -7,13 +8,20 @@ import numpy as np
 
 from marketsim.data.return_windows import Windows
 from marketsim.metrics import risk
-from marketsim.metrics.returns import autocorrelation_gap
+from marketsim.metrics.returns import (
+    autocorrelation_gap,
+    correlation_gap,
+    kl_divergence,
+    moment_gaps,
+)
 from marketsim.strategies import HELD_OUT, TRAINING
 
 #: Strategies that generators may be trained on, and those that none has seen.
 KINDS = {"training": TRAINING, "held-out": HELD_OUT}
 #: Gaps by which rows are ranked: the contest's paired ones reward windows that never move.
 RANKED = ("VaR", "ES", "W1 MDD", "W1 PnL")
+#: What can be measured, in the order in which it is; ``scores`` train networks and take longest.
+MEASURES = ("risk", "returns", "scores", "memory")
 #: Lags of autocorrelations [steps].
 LAGS = 5
 #: Quantiles of the fan of cumulative returns.
@@ -27,7 +35,29 @@ def priced_like(fake: Windows, test: Windows) -> Windows:
     return replace(fake, initial_prices=test.initial_prices)
 
 
-def risk_figures(test: Windows, fake: Windows) -> Figures:
+def figures(
+    names: Iterable[str], train: Windows, test: Windows, fake: Windows, seed: int
+) -> Figures:
+    """All that the named ``MEASURES`` say of generated windows, by figure.
+
+    Parameters
+    ----------
+    train : what the generator has learned from
+    test, fake : real windows, and as many generated ones from the same prices on
+    seed : of the networks that score
+
+    Raises
+    ------
+    DataError
+        If there are too few windows for one of the measures.
+    """
+    found: Figures = {}
+    for name in names:
+        found |= _TAKEN[name](train, test, fake, seed)
+    return found
+
+
+def _risk(train: Windows, test: Windows, fake: Windows, seed: int) -> Figures:
     """Gaps of each strategy, ``MR VaR``, and their means over a kind, ``training VaR``."""
     found: Figures = {}
     for kind, strategies in KINDS.items():
@@ -38,13 +68,42 @@ def risk_figures(test: Windows, fake: Windows) -> Figures:
     return found
 
 
-def return_figures(test: Windows, fake: Windows) -> Figures:
+def _returns(train: Windows, test: Windows, fake: Windows, seed: int) -> Figures:
     """Gaps of the returns themselves."""
     lags = min(LAGS, test.steps - 1)
     return {
+        **moment_gaps(test, fake),
+        "correlation": correlation_gap(test, fake),
+        "KL": kl_divergence(test, fake),
         "ACF": autocorrelation_gap(test, fake, lags),
         "ACF of absolute": autocorrelation_gap(test, fake, lags, absolute=True),
     }
+
+
+def _scores(train: Windows, test: Windows, fake: Windows, seed: int) -> Figures:
+    """What networks tell apart, and what they learn from generated windows."""
+    from marketsim.metrics.return_scores import discriminative_score, predictive_score, tstr
+
+    taught = tstr(train, test, fake, seed=seed)
+    return {
+        "discriminative": discriminative_score(test, fake, seed=seed),
+        "predictive": predictive_score(test, fake, seed=seed),
+        "TSTR": taught["ratio"],
+        "TSTR accuracy": taught["fake"],
+    }
+
+
+def _memory(train: Windows, test: Windows, fake: Windows, seed: int) -> Figures:
+    """How near generated windows are to those that were learned from."""
+    from marketsim.metrics.memorisation import memorisation
+
+    found = memorisation(train, fake, test)
+    return {"copies": float(found.copies), "too near": found.too_near}
+
+
+_TAKEN: Mapping[str, Callable[[Windows, Windows, Windows, int], Figures]] = dict(
+    zip(MEASURES, (_risk, _returns, _scores, _memory), strict=True)
+)
 
 
 def fan(windows: Windows) -> list[list[float]]:
@@ -60,6 +119,6 @@ def fan(windows: Windows) -> list[list[float]]:
     return quantiles
 
 
-def plain(figures: Figures) -> dict[str, Any]:
+def plain(found: Figures) -> dict[str, Any]:
     """As JSON values: None for what is not finite."""
-    return {name: float(value) if np.isfinite(value) else None for name, value in figures.items()}
+    return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}

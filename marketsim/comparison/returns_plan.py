@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from marketsim.checks import integer
+from marketsim.checks import choice, integer
+from marketsim.comparison.returns_measures import MEASURES
 from marketsim.data.crypto import open_windows
 from marketsim.data.return_windows import UNKNOWN_S, Windows
 from marketsim.errors import DataError
@@ -32,6 +33,7 @@ class ReturnsPlan:
     splits : test parts, the last one first; training is all that lies before one.
     bars : files of hourly bars for the tasks of forecasting and arbitrage; none leaves them out.
     folds : walks forward over those bars, the last one first.
+    measures : what is measured, of :data:`marketsim.comparison.returns_measures.MEASURES`.
     train_steps : training budget by row or generator, where not its own.
     """
 
@@ -44,12 +46,15 @@ class ReturnsPlan:
     splits: int = 2
     bars: tuple[str, ...] = ()
     folds: int = 1
+    measures: tuple[str, ...] = MEASURES
     train_steps: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         integer("seeds", self.seeds, 1)
         integer("splits", self.splits, 1, MOST_SPLITS)
         integer("folds", self.folds, 1)
+        for name in self.measures:
+            choice("measures", name, MEASURES)
 
     def open(self) -> Windows:
         """The windows.

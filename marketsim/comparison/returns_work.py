@@ -22,8 +22,8 @@ def measure_windows(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> 
     Parameters
     ----------
     models : folder in which trained models are kept.
-    job : ``row``, ``generator``, ``parameters``, ``steps``, ``split``, ``seed``, ``data``; and
-        ``scores``: whether networks are to tell generated windows from real ones, which is slow
+    job : ``row``, ``generator``, ``parameters``, ``steps``, ``part``, ``split``, ``seed``, ``data``,
+        ``measures``
 
     Returns
     -------
@@ -38,11 +38,11 @@ def measure_windows(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> 
     with one_thread():
         fit, fake, drawing_s = _draw(train, len(test), models, job)
         fake = measures.priced_like(fake, test)
-        figures = measures.risk_figures(test, fake) | measures.return_figures(test, fake)
+        found = measures.figures(job["measures"], train, test, fake, job["seed"])
     return {
         "fit": fit,
         "sample": {"windows": len(fake), "wall_s": drawing_s},
-        "figures": measures.plain(figures),
+        "figures": measures.plain(found),
         "fan": measures.fan(fake),
     }
 
