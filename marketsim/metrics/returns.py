@@ -1,4 +1,4 @@
-"""How returns of windows hang together in time: what a shuffle of their hours destroys."""
+"""How returns are distributed, and how they hang together in time and across assets."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,9 @@ from marketsim.data.return_windows import Windows
 from marketsim.errors import DataError
 
 Floats = NDArray[np.float64]
+
+#: Bins of a histogram, each of which holds as many of the real returns.
+BINS = 50
 
 
 def autocorrelation(windows: Windows, lags: int = 1, *, absolute: bool = False) -> Floats:
@@ -58,3 +61,105 @@ def autocorrelation_gap(
     if ours.shape != theirs.shape:
         raise DataError(f"fake: must have {ours.shape[1]} assets, had {theirs.shape[1]}")
     return float(np.abs(ours - theirs).mean())
+
+
+def moment_gaps(real: Windows, fake: Windows) -> dict[str, float]:
+    """How the marginal distributions of returns differ in spread, lean and tails.
+
+    Returns of all windows and steps are taken together, by asset.
+
+    Returns
+    -------
+    dict
+        ``std ratio``: mean over assets of the generated standard deviation by the real one, 1 is
+        as real; ``skew``, ``kurtosis``: mean over assets of the absolute difference of skewness and
+        of excess kurtosis, which are taken as 0 where generated returns do not vary.
+
+    Raises
+    ------
+    DataError
+        If the number of assets differs, or real returns do not vary.
+    """
+    _refuse_unlike(real, fake)
+    (skew, kurtosis, deviation), (other_skew, other_kurtosis, other_deviation) = (
+        _moments(side) for side in (real, fake)
+    )
+    return {
+        "std ratio": float((other_deviation / deviation).mean()),
+        "skew": float(np.abs(skew - other_skew).mean()),
+        "kurtosis": float(np.abs(kurtosis - other_kurtosis).mean()),
+    }
+
+
+def cross_correlation(windows: Windows) -> Floats:
+    """Correlation of assets' returns at the same step, float64[d, d]; 0 with one that is still."""
+    values, deviation = _standardised(windows)
+    found: Floats = values.T @ values / len(values)
+    np.fill_diagonal(found, (deviation > 0).astype(np.float64))
+    return found
+
+
+def correlation_gap(real: Windows, fake: Windows) -> float:
+    """Mean absolute difference of :func:`cross_correlation` over pairs of assets; 0 for one asset.
+
+    Raises
+    ------
+    DataError
+        If the number of assets differs, or real returns do not vary.
+    """
+    _refuse_unlike(real, fake)
+    pairs = np.triu_indices(len(real.symbols), k=1)
+    if not len(pairs[0]):
+        return 0.0
+    return float(np.abs(cross_correlation(real) - cross_correlation(fake))[pairs].mean())
+
+
+def kl_divergence(real: Windows, fake: Windows) -> float:
+    """Kullback-Leibler divergence of generated returns from real ones, mean over assets [nats].
+
+    Of histograms by asset whose :data:`BINS` bins are bounded by the quantiles of the real
+    returns, with half a return added to each bin, so that an empty one costs much and not all.
+    0 where both are alike.
+
+    Raises
+    ------
+    DataError
+        If the number of assets differs, or real returns do not vary.
+    """
+    _refuse_unlike(real, fake)
+    total, assets = 0.0, len(real.symbols)
+    for asset in range(assets):
+        ours, theirs = (side.log_returns[:, :, asset].ravel() for side in (real, fake))
+        edges = np.unique(np.quantile(ours, np.arange(1, BINS) / BINS))
+        shares = []
+        for values in (ours, theirs):
+            cells = np.searchsorted(edges, values, side="right")
+            counts = np.bincount(cells, minlength=len(edges) + 1) + 0.5
+            shares.append(counts / counts.sum())
+        total += float((shares[0] * np.log(shares[0] / shares[1])).sum())
+    return total / assets
+
+
+def _moments(windows: Windows) -> tuple[Floats, Floats, Floats]:
+    """Skewness, excess kurtosis and standard deviation of each asset's returns, float64[d]."""
+    values, deviation = _standardised(windows)
+    normal = np.where(deviation > 0, 3.0, 0.0)
+    return (values**3).mean(axis=0), (values**4).mean(axis=0) - normal, deviation
+
+
+def _standardised(windows: Windows) -> tuple[Floats, Floats]:
+    """Returns [n T, d] less their mean by their deviation [d]; 0 where they do not vary."""
+    values = windows.log_returns.reshape(-1, len(windows.symbols)).astype(np.float64)
+    deviation = np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 0.0)
+    scaled = np.zeros(values.shape)
+    np.divide(values - values.mean(axis=0), deviation, out=scaled, where=deviation > 0)
+    return scaled, deviation
+
+
+def _refuse_unlike(real: Windows, fake: Windows) -> None:
+    if len(fake.symbols) != len(real.symbols):
+        raise DataError(f"fake: must have {len(real.symbols)} assets, had {len(fake.symbols)}")
+    still = np.ptp(real.log_returns, axis=(0, 1)) == 0
+    if still.any():
+        name = real.symbols[int(np.flatnonzero(still)[0])]
+        raise DataError(f"real: returns of {name} must vary, all are the same")
