@@ -41,7 +41,7 @@ class Reader(nn.Module):
         """Outputs of many windows, without gradient."""
         self.eval()
         with torch.no_grad(), one_thread():
-            return torch.cat([self(part) for part in windows.split(1_000)])
+            return torch.cat([self(part) for part in torch.split(windows, 1_000)])
 
 
 def scaled(log_returns: NDArray[Any], deviation: NDArray[np.float64]) -> Tensor:
@@ -70,7 +70,7 @@ def train(windows: Tensor, outputs: int, loss: Loss, seed: int) -> Reader:
             rows, order = torch.from_numpy(order[:BATCH]), order[BATCH:]
             cost = loss(reader(windows[rows]), rows)
             optimiser.zero_grad()
-            cost.backward()
+            torch.autograd.backward(cost)
             nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
             optimiser.step()
             schedule.step()
