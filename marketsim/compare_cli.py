@@ -149,7 +149,8 @@ def compare_returns(
 
     names = None if assets is None else tuple(name.strip() for name in assets.split(","))
     budgets = parse_values(parse_pairs(train_steps, "--train-steps"), "--train-steps")
-    plan = ReturnsPlan(data, window, stride, names, price, seeds, splits, bars, train_steps=budgets)
+    chosen = tuple(measures) or MEASURES
+    plan = ReturnsPlan(data, window, stride, names, price, seeds, splits, bars, 1, chosen, budgets)
     try:
         with console.steps("compare", quiet=quiet) as tell:
             comparison = ReturnsComparison(plan, rows, out, workers=workers, tell=tell)

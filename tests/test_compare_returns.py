@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from marketsim import cli
 from marketsim.comparison import returns
 from marketsim.comparison.returns import ReturnsComparison
 from marketsim.comparison.returns_content import content_of, mean_ranks, summary
-from marketsim.comparison.returns_measures import RANKED
+from marketsim.comparison.returns_measures import MEASURES, RANKED
 from marketsim.comparison.returns_plan import ReturnsPlan, split
 from marketsim.comparison.returns_rows import ABLATION, ROWS, check_budgets, check_rows, steps_of
 from marketsim.comparison.returns_tables import grids
@@ -56,9 +57,7 @@ def tiny() -> Iterator[None]:
 
 
 def plan_of(archive: Path, **changed: Any) -> ReturnsPlan:
-    return ReturnsPlan(
-        (str(archive),), **{"seeds": 2, "measures": ("risk", "returns"), **changed}
-    )
+    return ReturnsPlan((str(archive),), **{"seeds": 2, "measures": ("risk", "returns"), **changed})
 
 
 def compared(
@@ -106,10 +105,7 @@ def test_windows_of_unknown_start_are_learned_from() -> None:
     windows = made_windows()
     starts = windows.start_s.copy()
     starts[:7] = UNKNOWN_S
-    lost = Windows(
-        windows.log_returns, windows.initial_prices, starts, windows.symbols, windows.step_s
-    )
-    train, test = split(lost, 1)
+    train, test = split(replace(windows, start_s=starts), 1)
     assert (train.start_s == UNKNOWN_S).sum() == 7 and (test.start_s != UNKNOWN_S).all()
 
 
@@ -285,6 +281,7 @@ def test_ctrl_c_keeps_what_is_done(
 
     monkeypatch.setattr(returns, "measure_windows", press)
     line = ["compare", "returns", "--data", str(archive), "--out", str(tmp_path), "--rows", "past"]
+    line += ["--measures", "risk"]
     assert cli.main([*line, "--workers", "1"]) == 130
     assert f"2 parts are in {tmp_path}; the same command goes on" in capsys.readouterr().err
 
@@ -297,6 +294,7 @@ def test_ctrl_c_keeps_what_is_done(
         (["--splits", "0"], "splits must be >= 1, was 0"),
         (["--splits", "6"], "splits must be <= 5, was 6"),
         (["--workers", "0"], "workers must be >= 1, was 0"),
+        (["--measures", "risks"], "measures must be one of risk, returns, scores, memory, was"),
         (["--train-steps", "past=3"], "train-steps: unknown network 'past'"),
         (["--train-steps", "timevae=0"], "train-steps timevae must be a whole number > 0, was 0"),
     ],
@@ -318,6 +316,34 @@ def test_data_that_are_refused(archive: Path, folder: Path, tmp_path: Path, caps
     write_windows(made_windows(seed=1), other)
     assert cli.main(["compare", "returns", "--data", str(other), "--out", str(folder)]) == 2
     assert "holds another experiment (data was" in capsys.readouterr().err
+
+
+def test_a_window_of_the_test_part_in_training_is_refused(tmp_path: Path) -> None:
+    windows = made_windows()
+    planted = windows.log_returns.copy()
+    starts = windows.start_s.copy()
+    planted[3, :17] = windows.log_returns[-5, 7:]  # seven hours later, and nobody knows when
+    starts[3] = UNKNOWN_S
+    file = tmp_path / "planted.npz"
+    write_windows(replace(windows, log_returns=planted, start_s=starts), file)
+    line = ["compare", "returns", "--data", str(file), "--out", str(tmp_path / "out")]
+    with pytest.raises(DataError, match="test: must share nothing with training"):
+        ReturnsComparison(plan_of(file), ["past"], tmp_path / "out")
+    assert cli.main([*line, "--workers", "1"]) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_measures_are_taken(archive: Path, tmp_path: Path) -> None:
+    content = compared(archive, tmp_path, ["zeros", "past"], seeds=1, splits=1, measures=MEASURES)
+    past, still = (content["rows"][name]["figures"] for name in ("past", "zeros"))
+    assert past["copies"]["mean"] == 36 and past["NN distance"]["mean"] == 0
+    assert still["std ratio"]["mean"] == still["copies"]["mean"] == 0
+    assert still["discriminative"]["mean"] > past["discriminative"]["mean"]
+    shown = {grid.title: grid for grid in grids(content)}
+    assert shown["Scores and memory"].headings == (
+        "row", "discriminative", "predictive", "TSTR", "NN distance", "nearer [%]", "copies",
+        "pieces",
+    )  # fmt: skip
 
 
 def test_rows_and_budgets() -> None:

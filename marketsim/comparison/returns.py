@@ -21,6 +21,7 @@ from marketsim.executor import (
     Work,
     create_executor,
 )
+from marketsim.metrics.memorisation import refuse_leaks
 from marketsim.run_store import RunStore, run_jobs
 
 #: Called with what is done and the share of all work that is.
@@ -74,6 +75,8 @@ class ReturnsComparison:
         self._tell = tell or (lambda what, share: None)
         self.windows = plan.open()
         self.parts = [split(self.windows, number) for number in range(plan.splits)]
+        for train, test in self.parts:
+            refuse_leaks(train, test)
         self.data = digest(self.windows)
         identity = {
             "experiment": "compare returns", "version": marketsim.__version__, "data": self.data,

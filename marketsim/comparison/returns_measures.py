@@ -98,7 +98,12 @@ def _memory(train: Windows, test: Windows, fake: Windows, seed: int) -> Figures:
     from marketsim.metrics.memorisation import memorisation
 
     found = memorisation(train, fake, test)
-    return {"copies": float(found.copies), "too near": found.too_near}
+    return {
+        "NN distance": found.median / found.held_out_median,
+        "nearer": found.nearer,
+        "copies": float(found.copies),
+        "runs": float(found.runs),
+    }
 
 
 _TAKEN: Mapping[str, Callable[[Windows, Windows, Windows, int], Figures]] = dict(

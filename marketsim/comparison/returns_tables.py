@@ -90,30 +90,33 @@ _RETURNS: Columns = (
     ("std ratio", _cell("std ratio", digits=2)),
     ("skew", _cell("skew", digits=2)),
     ("kurtosis", _cell("kurtosis", digits=1)),
+    ("KL", _cell("KL", digits=3)),
     ("correlation", _cell("correlation", digits=3)),
     ("ACF", _cell("ACF", digits=3)),
     ("ACF of |r|", _cell("ACF of absolute", digits=3)),
 )
 _RETURNS_NOTE = (
     "std ratio: standard deviation of generated returns over that of real ones, 1 is best; all"
-    " else: mean absolute difference, of skewness, excess kurtosis, correlation between assets,"
+    " else: 0 is best; KL: divergence of histograms [nats]; others: mean absolute difference, of"
+    " skewness, excess kurtosis, correlation between assets,"
     f" autocorrelation at lags 1 to {LAGS} of returns and of absolute returns"
 )
 _SCORES: Columns = (
     ("discriminative", _cell("discriminative", digits=3)),
     ("predictive", _cell("predictive", digits=3)),
     ("TSTR", _cell("TSTR", digits=3)),
-    ("NN ratio", _cell("nearest neighbour ratio", digits=2)),
-    ("too near [%]", _cell("too near", 100, 1)),
+    ("NN distance", _cell("NN distance", digits=2)),
+    ("nearer [%]", _cell("nearer", 100, 1)),
     ("copies", _cell("copies", digits=0)),
+    ("pieces", _cell("runs", digits=0)),
 )
 _SCORES_NOTE = (
     "discriminative: |accuracy - 1/2| of a GRU that tells windows apart, 0 is best; predictive:"
     " error of a GRU's next return, trained on generated windows and tested on real ones, in real"
     " standard deviations; TSTR: accuracy on real windows of a direction forecast that was trained"
-    " on generated ones over one trained on real ones; NN ratio: median distance to the nearest"
-    " training window over that of real test windows; too near: share nearer than the 1 % nearest"
-    " test windows; copies: windows of the training part, to the last digits"
+    " on generated ones over one trained on real ones; NN distance: median to the nearest training"
+    " window over that of the test windows; nearer: share that is nearer than the nearest 1 % of"
+    " those; copies: windows of the training part; pieces: windows with six steps of one"
 )
 _COST: Columns = (
     ("training, wall [s]", _cell("training wall [s]")),

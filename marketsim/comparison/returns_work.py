@@ -22,8 +22,8 @@ def measure_windows(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> 
     Parameters
     ----------
     models : folder in which trained models are kept.
-    job : ``row``, ``generator``, ``parameters``, ``steps``, ``part``, ``split``, ``seed``, ``data``,
-        ``measures``
+    job : ``row``, ``generator``, ``parameters``, ``steps``, ``data``, ``part``, ``split``,
+        ``seed``, ``measures``
 
     Returns
     -------
