@@ -109,6 +109,7 @@ def compare_returns(
     measures: Names = (),
     seeds: int = 3,
     splits: int = 2,
+    folds: int = 1,
     workers: Count = None,
     train_steps: Pairs = (),
     window: int = 24,
@@ -131,6 +132,7 @@ def compare_returns(
         measures: Which measures (default: all): risk, returns, scores, memory.
         seeds: Models of each row on each split.
         splits: Test parts of 15 % of the windows, the last one first; training is what lies before.
+        folds: Walks forward over --bars, the last one first: 500 days of training, 30 of test.
         workers: Processes (default: one a core). Results do not depend on it.
         train_steps: Training budget of a row, or of a generator, such as timevae=200.
         window: Returns in a window that is made of bars.
@@ -150,7 +152,9 @@ def compare_returns(
     names = None if assets is None else tuple(name.strip() for name in assets.split(","))
     budgets = parse_values(parse_pairs(train_steps, "--train-steps"), "--train-steps")
     chosen = tuple(measures) or MEASURES
-    plan = ReturnsPlan(data, window, stride, names, price, seeds, splits, bars, 1, chosen, budgets)
+    plan = ReturnsPlan(
+        data, window, stride, names, price, seeds, splits, bars, folds, chosen, budgets
+    )
     try:
         with console.steps("compare", quiet=quiet) as tell:
             comparison = ReturnsComparison(plan, rows, out, workers=workers, tell=tell)

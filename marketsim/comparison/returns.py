@@ -10,7 +10,7 @@ import marketsim
 from marketsim.comparison.returns_measures import MEASURES
 from marketsim.comparison.returns_plan import ReturnsPlan, dates, digest, split
 from marketsim.comparison.returns_rows import ROWS, check_budgets, check_rows, steps_of
-from marketsim.comparison.returns_work import measure_windows
+from marketsim.comparison.returns_work import work_on
 from marketsim.data.return_windows import Windows
 from marketsim.executor import (
     Executor,
@@ -82,6 +82,7 @@ class ReturnsComparison:
             "experiment": "compare returns", "version": marketsim.__version__, "data": self.data,
         }  # fmt: skip
         self.store = RunStore(out, identity)
+        self.folds, self.bars = self._open_bars()
         self.failures: dict[str, str] = {}
         self.found: list[Part] = []
 
@@ -93,8 +94,9 @@ class ReturnsComparison:
         for name in self.rows:
             if name not in known:
                 self.failures[name] = f"there is no generator {ROWS[name].generator!r}"
-        jobs = self._window_jobs(known)
-        work = partial(measure_windows, self.plan, self.out / "models")
+        jobs = self._window_jobs(known) + self._bar_jobs(known)
+        jobs.sort(key=_weight, reverse=True)
+        work = partial(work_on, self.plan, self.out / "models")
         self.found = self._do(work, jobs)
         for job, outcome in self.found:
             if isinstance(outcome, Failure):
@@ -109,26 +111,49 @@ class ReturnsComparison:
         """Dates of each split's parts."""
         return [{"train": dates(train), "test": dates(test)} for train, test in self.parts]
 
+    def _open_bars(self) -> tuple[list[dict[str, Any]], str | None]:
+        """Dates of the folds over the bars, and what tells these bars from others."""
+        if not self.plan.bars:
+            return [], None
+        from marketsim.comparison.returns_tasks import folds, open_bars, span
+
+        found = folds(open_bars(self.plan.bars), self.plan.folds)
+        return [span(fold) for fold in found], ",".join(digest(fold.train) for fold in found)
+
     def _window_jobs(self, rows: Sequence[str]) -> list[dict[str, Any]]:
-        """A job for each row, split and seed; those that take longest first."""
-        jobs: list[dict[str, Any]] = [
+        """A job for each row, split and seed."""
+        return [
             {
-                "kind": "windows",
-                "row": name,
-                "generator": ROWS[name].generator,
-                "parameters": dict(ROWS[name].parameters),
-                "steps": steps_of(name, self.plan.train_steps),
-                "data": self.data,
-                "part": f"split-{number}",
+                **self._job("windows", name, f"split-{number}", seed, self.data),
                 "split": number,
-                "seed": seed,
                 "measures": self._measures(name),
             }
             for seed in range(self.plan.seeds)
             for number in range(self.plan.splits)
             for name in rows
         ]
-        return sorted(jobs, key=_weight, reverse=True)
+
+    def _bar_jobs(self, rows: Sequence[str]) -> list[dict[str, Any]]:
+        """A job for each generator, without the ablation's, and each fold over the bars."""
+        among = [name for name in rows if ROWS[name].group not in ("reference", "ablation")]
+        return [
+            {**self._job("bars", name, f"fold-{number}", 0, self.bars), "fold": number}
+            for number in range(len(self.folds))
+            for name in among
+        ]
+
+    def _job(self, kind: str, name: str, part: str, seed: int, data: str | None) -> dict[str, Any]:
+        row = ROWS[name]
+        return {
+            "kind": kind,
+            "row": name,
+            "generator": row.generator,
+            "parameters": dict(row.parameters),
+            "steps": steps_of(name, self.plan.train_steps),
+            "data": data,
+            "part": part,
+            "seed": seed,
+        }
 
     def _measures(self, name: str) -> list[str]:
         """What is measured of a row: of the ablation, the gaps alone that its tables show."""
@@ -169,4 +194,4 @@ class _Watched(Executor):
 
 def _weight(job: Job) -> int:
     row = ROWS[job["row"]]
-    return _WEIGHTS[row.group] + (_SCORES_WEIGHT if "scores" in job["measures"] else 0)
+    return _WEIGHTS[row.group] + (_SCORES_WEIGHT if "scores" in job.get("measures", ()) else 0)

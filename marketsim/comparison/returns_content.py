@@ -33,6 +33,7 @@ def content_of(comparison: ReturnsComparison) -> dict[str, Any]:
     return {
         "data": {
             "paths": list(plan.data),
+            "bars": list(plan.bars),
             "symbols": list(comparison.windows.symbols),
             "windows": len(comparison.windows),
             "steps": comparison.windows.steps,
@@ -41,6 +42,7 @@ def content_of(comparison: ReturnsComparison) -> dict[str, Any]:
         },
         "plan": {"seeds": plan.seeds, "splits": plan.splits, "train_steps": dict(plan.train_steps)},
         "splits": comparison.spans(),
+        "folds": comparison.folds,
         "real_fans": [fan(comparison.real(number)) for number in range(plan.splits)],
         "rows": rows,
         "failures": dict(comparison.failures),
@@ -50,7 +52,10 @@ def content_of(comparison: ReturnsComparison) -> dict[str, Any]:
 
 def _row(comparison: ReturnsComparison, name: str) -> dict[str, Any]:
     own = [part for part in comparison.found if part.job["row"] == name]
-    done = [part for part in own if not isinstance(part.outcome, Failure)]
+    whole = [part for part in own if not isinstance(part.outcome, Failure)]
+    done, tasks = (
+        [part for part in whole if part.job["kind"] == kind] for kind in ("windows", "bars")
+    )
     row = ROWS[name]
     return {
         "about": row.about,
@@ -58,10 +63,11 @@ def _row(comparison: ReturnsComparison, name: str) -> dict[str, Any]:
         "generator": row.generator,
         "parameters": dict(row.parameters),
         "parts": len(done),
-        "failed": len(own) - len(done),
+        "failed": len(own) - len(whole),
         "figures": figures(done),
         "fans": {_place(part): part.outcome["fan"] for part in done if part.job["seed"] == 0},  # type: ignore[index]
         "ranks": {},
+        "tasks": figures(tasks),
     }
 
 

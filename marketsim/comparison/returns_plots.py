@@ -76,17 +76,19 @@ def var_figure(content: Mapping[str, Any]) -> Figure | None:
         colours = [_COLOURS[row["group"]] for row in rows.values()]
         axis.barh(at, shown, height=0.62, color=colours, alpha=0.75)
         for place, end, value in zip(at, shown, change, strict=True):
-            axis.annotate(f"{value:+.0f} %", (max(end, 0), place), (4, 0), fontsize=8, va="center",
+            said = f"{value:+.0f} %".replace("-", "\N{MINUS SIGN}")
+            axis.annotate(said, (max(end, 0), place), (4, 0), fontsize=8, va="center",
                           textcoords="offset points", color=INK)  # fmt: skip
         axis.axvline(0, color=INK, linewidth=0.8)
         axis.axvline(PAPER_VAR_CHANGE, color=AGENT_COLOURS[0], linewidth=1.2, linestyle=(0, (4, 2)))
-        axis.annotate(f"paper {PAPER_VAR_CHANGE} %", (PAPER_VAR_CHANGE, 1), (3, -8), fontsize=7.5,
-                      xycoords=("data", "axes fraction"), textcoords="offset points",
+        axis.annotate(f"paper {grouped(PAPER_VAR_CHANGE, None)} %", (PAPER_VAR_CHANGE, 1), (3, -8),
+                      fontsize=7.5, xycoords=("data", "axes fraction"), textcoords="offset points",
                       color=AGENT_COLOURS[0])  # fmt: skip
         _finish(axis, f"{kind} strategies")
         axis.set_xlim(-105, max(30.0, 1.25 * float(shown.max()) + 25))
         axis.set_yticks(at, list(rows))
         axis.set_ylim(-0.7, len(rows) - 0.1)
+        axis.set_xlabel("%", fontsize=8, color=INK)
     figure.suptitle(f"VaR gap against that of {VAR_BASE}", fontsize=9.5)
     return figure
 
@@ -153,6 +155,9 @@ def fans_figure(content: Mapping[str, Any]) -> Figure | None:
                       linestyle=("-" if number == 2 else (0, (3, 2))))  # fmt: skip
         _finish(axis, name)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 3, 6, 10]))
+    most = 2.2 * float(np.abs(real).max())  # what explodes is cut
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(max(low, -most), min(high, most))
     for number, axis in enumerate(axes):
         axis.set_visible(number < len(chosen))
         axis.tick_params(labelbottom=number + columns >= len(chosen))

@@ -52,6 +52,11 @@ def headline(content: Mapping[str, Any]) -> str:
         f" after training on {span['train']['windows']:,}"
         for span in content["splits"]
     ]
+    parts += [
+        f"bars of {len(fold['symbols'])} assets from {fold['test from']} to {fold['test to']}"
+        f" after training from {fold['train from']} on"
+        for fold in content["folds"]
+    ]
     return (
         f"{', '.join(data['symbols'])}: {data['windows']:,} windows of {data['steps']} returns;"
         f" {'; '.join(parts)}; {plan['seeds']} seed{'s' if plan['seeds'] > 1 else ''} each."

@@ -37,7 +37,8 @@ def _best(rows: Rows, kind: str) -> Iterator[str]:
         said = f"Mean rank on the {kind} strategies among {who}: {first} lead"
         for name in ("cms-vae", "cms-vae-past"):
             if name in order[3:]:
-                said += f"; {name} is number {order.index(name) + 1} of {len(order)}"
+                place = 1 + sum(rank < ranks[name] for rank in ranks.values())
+                said += f"; {name} is number {place} of {len(order)}"
                 said += f" ({ranks[name]:.2f})"
         yield f"{said}."
 

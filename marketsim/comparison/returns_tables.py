@@ -127,11 +127,45 @@ _COST_NOTE = (
     "one thread of this machine while it did whatever else it did; trainings that were interrupted"
     " are not counted"
 )
+
+
+def _task(figure: str, scale: float = 1.0, digits: int = 1) -> Callable[[Any], str]:
+    return lambda row: spread({"figures": row["tasks"]}, figure, scale, digits)
+
+
+_FORECAST: Columns = (
+    ("MSE [1e-6]", _task("MSE", 1e6)),
+    ("MAE [bps]", _task("MAE", 1e4, 2)),
+    ("IC [%]", _task("IC", 100, 2)),
+    ("IR", _task("IR", digits=3)),
+    ("CSM [%]", _task("CSM", 100)),
+    ("LOTQ [%]", _task("LOTQ", 100)),
+    ("PW [%]", _task("PW", 100)),
+)
+_FORECAST_NOTE = (
+    "next hour's log returns forecast by trees that were taught on generated windows; IC: mean over"
+    " hours of Spearman's correlation across assets, IR: that by its standard deviation; profits"
+    " without fees of CSM (best less worst 10 %), LOTQ (best 20 %), PW (by forecasts above 0)"
+)
+_ARBITRAGE: Columns = tuple(
+    (f"{name}{fee}{unit}", _task(f"arbitrage {name}{key}", scale, digits))
+    for key, fee in (("", ""), (", fee", ", fee"))
+    for name, unit, scale, digits in (
+        ("CAGR", " [%]", 100, 0), ("Sharpe", "", 1, 1), ("MDD", " [%]", 100, 1),
+        ("VaR", " [%]", 100, 2), ("ES", " [%]", 100, 2),
+    )
+)  # fmt: skip
+_ARBITRAGE_NOTE = (
+    "trades against residuals of a reconstruction by factors of generated windows, without fees and"
+    " with 0.03 % (fee); VaR, ES: losses of an hour; CAGR of so few days is no promise"
+)
 _SECTIONS: tuple[tuple[str, Columns, str], ...] = (
     ("Ranks", _RANKS, _RANKS_NOTE),
     ("Returns", _RETURNS, _RETURNS_NOTE),
     ("Scores and memory", _SCORES, _SCORES_NOTE),
     ("Cost", _COST, _COST_NOTE),
+    ("Predictive utility on bars", _FORECAST, _FORECAST_NOTE),
+    ("Statistical arbitrage on bars", _ARBITRAGE, _ARBITRAGE_NOTE),
 )
 
 

@@ -47,6 +47,36 @@ def measure_windows(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> 
     }
 
 
+def measure_bars(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Fit a generator to a fold's bars, and try what it draws at the tasks on them.
+
+    Parameters and errors are those of :func:`measure_windows`, with ``fold`` in place of ``split``.
+
+    Returns
+    -------
+    dict of JSON values: ``fit``, ``sample``, ``figures``
+    """
+    from marketsim.comparison import returns_tasks as tasks
+
+    fold = _folds(plan.bars, plan.folds)[job["fold"]]
+    with one_thread():
+        fit, fake, drawing_s = _draw(fold.train, tasks.DRAWN, models, job)
+        found = tasks.task_figures(fold, fake, job["seed"])
+    return {
+        "fit": fit,
+        "sample": {"windows": len(fake), "wall_s": drawing_s},
+        "figures": measures.plain(found),
+    }
+
+
+def work_on(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Do a job of either kind."""
+    return _KINDS[job["kind"]](plan, models, job)
+
+
+_KINDS = {"windows": measure_windows, "bars": measure_bars}
+
+
 def _draw(
     train: Windows, n: int, models: Path, job: Mapping[str, Any]
 ) -> tuple[dict[str, Any] | None, Windows, float]:
@@ -79,6 +109,13 @@ def _opened(data: tuple[str, ...], window: int, stride: int, assets: Any, price:
     from marketsim.data.crypto import open_windows
 
     return open_windows(data, window, stride, assets, price)
+
+
+@functools.lru_cache(maxsize=2)
+def _folds(bars: tuple[str, ...], number: int) -> Any:
+    from marketsim.comparison import returns_tasks as tasks
+
+    return tasks.folds(tasks.open_bars(bars), number)
 
 
 def _parts(plan: ReturnsPlan, number: int) -> tuple[Windows, Windows]:
