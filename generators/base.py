@@ -147,8 +147,12 @@ GENERATORS = {
 RETURNS = {
     "block-bootstrap": "marketsim.generators.return_bootstrap:BlockBootstrapReturns",
     "bootstrap-returns": "marketsim.generators.return_bootstrap:BootstrapReturns",
+    "cms-vae": "marketsim.generators.cms_vae:CmsVae",
+    "fourier-flow": "marketsim.generators.fourier_flow:FourierFlow",
     "garch-copula": "marketsim.generators.garch_copula:GarchCopula",
     "gaussian": "marketsim.generators.gaussian:GaussianReturns",
+    "quant-gan": "marketsim.generators.quant_gan:QuantGAN",
+    "timevae": "marketsim.generators.timevae:TimeVAE",
 }
 
 

@@ -81,8 +81,7 @@ class ReturnGenerator(Generator):
         ConfigError
             For n < 1, and labels that it does not know.
         """
-        if not self.steps:
-            raise ModelError(f"model {self.name}: has not been fitted yet: fit it, or load one")
+        self._refuse_unfitted()
         integer("n", n, 1)
         given = None
         if conditions is not None:
@@ -99,9 +98,42 @@ class ReturnGenerator(Generator):
         self, n: int, conditions: Conditions | None = None, *, seed: int = 0
     ) -> Windows:
         """:meth:`sample` as windows from the latest prices on, of unknown time."""
-        drawn = self.sample(n, conditions, seed=seed)
+        return self.as_windows(self.sample(n, conditions, seed=seed))
+
+    def as_windows(self, drawn: Returns) -> Windows:
+        """What it drew, float32[n, T, d], as windows from the latest prices on, of unknown time."""
+        n = len(drawn)
         prices = np.tile(self.initial_prices, (n, 1))
         return Windows(drawn, prices, np.full(n, UNKNOWN_S), self.symbols, self.step_s)
+
+    def sample_path(
+        self, steps: int, n: int = 1, *, overlap: int | None = None, candidates: int = 2048,
+        seed: int = 0,
+    ) -> Returns:  # fmt: skip
+        """Draw long paths of windows that follow on from each other: float32[n, steps, d].
+
+        Parameters
+        ----------
+        overlap : returns by which windows are matched to the path (see
+            :func:`marketsim.generators.stitching.joined`); None: a quarter of a window
+        candidates : windows that are drawn at each seam, to choose from
+
+        Raises
+        ------
+        ModelError
+            If it has not been fitted.
+        ConfigError
+            If a number is out of range.
+        """
+        from marketsim.generators.stitching import joined
+
+        self._refuse_unfitted()
+        rng = np.random.default_rng(integer("seed", seed, 0))
+
+        def draw(count: int) -> Returns:
+            return self.sample(count, seed=int(rng.integers(2**62)))
+
+        return joined(draw, n, steps, self.steps // 4 if overlap is None else overlap, candidates)
 
     @abstractmethod
     def _learn(self, windows: Windows, labels: NDArray[Any] | None, seed: int,
@@ -134,6 +166,10 @@ class ReturnGenerator(Generator):
         prices = array_of(arrays, "initial_prices", (len(symbols),), np.float64)
         self._about(symbols, steps, step_s, prices)
         self._set(arrays)
+
+    def _refuse_unfitted(self) -> None:
+        if not self.steps:
+            raise ModelError(f"model {self.name}: has not been fitted yet: fit it, or load one")
 
     def _about(
         self, symbols: tuple[str, ...], steps: int, step_s: int, prices: NDArray[np.float64]

@@ -29,7 +29,8 @@ class Training:
     ----------
     steps : updates at most; the learning rate falls from its peak to 0 along half a cosine.
     batch : windows an update. ``learning_rate``: its peak, after ``warm_up`` steps.
-    weight_decay : of matrices (AdamW).
+    weight_decay : of matrices (AdamW). ``momentum``: decay of the running mean of gradients; less
+        than usual lets networks that play against each other settle.
     average : decay of the running mean of the weights, which is what is kept.
     evaluate_every : steps between two looks at the held-out part.
     patience : looks without a better one after which it stops; 0 never stops early.
@@ -49,6 +50,7 @@ class Training:
     learning_rate: float = 1.5e-3
     warm_up: int = 100
     weight_decay: float = 0.1
+    momentum: float = 0.9
     average: float = 0.999
     evaluate_every: int = 200
     patience: int = 5
@@ -65,10 +67,10 @@ class Training:
             checks.integer(name, getattr(self, name), 0)
         for name in ("learning_rate", "checkpoint_every_s"):
             checks.positive(name, getattr(self, name))
-        for name in ("weight_decay", "average"):
-            checks.at_least_zero(name, getattr(self, name))
-        if self.average >= 1:
-            raise ConfigError(f"average must be from 0 to below 1, was {self.average!r}")
+        checks.at_least_zero("weight_decay", self.weight_decay)
+        for name in ("momentum", "average"):
+            if checks.at_least_zero(name, getattr(self, name)) >= 1:
+                raise ConfigError(f"{name} must be from 0 to below 1, was {getattr(self, name)!r}")
         checks.text("device", self.device)
         if self.bfloat16 is not None:
             checks.boolean("bfloat16", self.bfloat16)
@@ -157,7 +159,7 @@ class _Loop:
                 {"params": others, "weight_decay": 0.0},
             ],
             lr=settings.learning_rate,
-            betas=(0.9, 0.95),
+            betas=(settings.momentum, 0.95),
         )
         self.step, self.seconds, self.since_best = 0, 0.0, 0
         self.best_losses: dict[str, float] = {}
@@ -338,7 +340,9 @@ class _Loop:
 
     def _same(self, head: dict[str, Any]) -> None:
         """Raise if a checkpoint's settings are others, as far as they change what is learned."""
-        same = ("batch", "learning_rate", "steps", "weight_decay", "average", "warm_up")
+        same = (
+            "batch", "learning_rate", "steps", "weight_decay", "momentum", "average", "warm_up",
+        )  # fmt: skip
         now = {name: getattr(self.settings, name) for name in same} | {"seed": self.seed}
         for name, value in now.items():
             then = head["seed"] if name == "seed" else head["settings"][name]

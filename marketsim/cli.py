@@ -10,9 +10,8 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -26,6 +25,7 @@ from marketsim.cli_support import (
 )
 from marketsim.clock import format_time, parse_time
 from marketsim.compare_cli import compare
+from marketsim.data_cli import data
 from marketsim.errors import DataError, MarketSimError
 from marketsim.experiment_cli import ab, sweep
 from marketsim.sample_cli import sample
@@ -41,8 +41,6 @@ DESCRIPTION = (
     "A limit-order-book market simulator. `marketsim run` alone simulates a market whose order flow"
     " a model writes, with an execution agent in it. `marketsim --version` prints the version."
 )
-
-Format = Literal["parquet", "lobster", "trades-lob"]
 
 #: A time of day as an option.
 Clock = Annotated[str | None, tyro.conf.arg(metavar="HH:MM[:SS]", help_behavior_hint="")]
@@ -164,49 +162,6 @@ def evaluate(
         console.print_report(report)
         written = ", ".join(sorted(path.name for path in folder.iterdir()))
         print(f"\nWritten to {folder}: {written}")
-
-
-@dataclass(frozen=True)
-class Inspect:
-    """Say what a file of market data or a saved tape holds."""
-
-    path: tyro.conf.Positional[Path]
-    """A LOBSTER zip or message file, the folder of a saved tape, or `synthetic`."""
-
-    def __call__(self) -> None:
-        from marketsim import console
-
-        console.print_tape(_open_tape(self.path))
-
-
-@dataclass(frozen=True)
-class Convert:
-    """Write a tape in another format."""
-
-    path: tyro.conf.Positional[Path]
-    """A LOBSTER zip or message file, the folder of a saved tape, or `synthetic`."""
-
-    out: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="OUT")]]
-    """Folder to write; for trades-lob a file."""
-
-    to: Format = "parquet"
-    """parquet: a saved tape; lobster: message and order-book files; trades-lob: a training file."""
-
-    def __call__(self) -> None:
-        if self.out.exists() and (self.out.is_file() or any(self.out.iterdir())):
-            raise DataError(f"{self.out}: exists already; give another place")
-        tape = _open_tape(self.path)
-        write = {"parquet": tape.save, "lobster": tape.to_lobster, "trades-lob": tape.to_trades_lob}
-        write[self.to](self.out)
-        print(f"Written to {self.out}: {len(tape):,} orders as {self.to}")
-
-
-def data(
-    action: Annotated[Inspect, tyro.conf.subcommand("inspect")]
-    | Annotated[Convert, tyro.conf.subcommand("convert")],
-) -> None:
-    """Inspect and convert market data."""
-    action()
 
 
 def bench(

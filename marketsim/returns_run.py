@@ -26,6 +26,7 @@ from marketsim.training_run import (
 
 if TYPE_CHECKING:
     from marketsim.generators.base import FitProgress
+    from marketsim.generators.returns import ReturnGenerator
 
 #: Kinds of files that samples are written to.
 SUFFIXES = (".npz", ".parquet")
@@ -116,9 +117,13 @@ def train_returns(
 
 def sample_returns(
     model: str, out: Path, *, n: int = 1000, seed: int = 0, conditions: int | None = None,
+    steps: int | None = None, expected_shortfall: float | None = None, strategy: str | None = None,
     sampling: Mapping[str, Any] | None = None,
 ) -> Windows:  # fmt: skip
     """Draw windows of a saved generator of returns, and write them.
+
+    Either as the model draws them, or long paths of ``steps`` returns, or windows of which a
+    strategy (EW, where none is named) has a given ``expected_shortfall``.
 
     Parameters
     ----------
@@ -137,12 +142,34 @@ def sample_returns(
 
     refuse_out(out)
     generator = load(model, **(sampling or {}))
-    windows: Windows = generator.sample_windows(n, conditions, seed=seed)
+    windows = _drawn(generator, n, seed, conditions, steps, expected_shortfall, strategy)
     if out.suffix == ".npz":
         write_windows(windows, out)
     else:
         _write_table(windows, out)
     return windows
+
+
+def _drawn(
+    generator: "ReturnGenerator", n: int, seed: int, conditions: int | None, steps: int | None,
+    expected_shortfall: float | None, strategy: str | None,
+) -> Windows:  # fmt: skip
+    if steps is not None:
+        given = {"regime": conditions, "expected_shortfall": expected_shortfall}
+        for name, value in given.items():
+            if value is not None:
+                raise ConfigError(f"{name}: cannot be asked for together with steps")
+    if expected_shortfall is not None:
+        from marketsim.generators.scenarios import tail_windows
+
+        return tail_windows(
+            generator, n, expected_shortfall, strategy or "EW", conditions, seed=seed
+        )
+    if strategy is not None:
+        raise ConfigError("strategy: only tells whose expected_shortfall it is; give that too")
+    if steps is not None:
+        return generator.as_windows(generator.sample_path(steps, n, seed=seed))
+    return generator.sample_windows(n, conditions, seed=seed)
 
 
 def refuse_out(out: Path) -> None:

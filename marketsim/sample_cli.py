@@ -12,6 +12,7 @@ Model = tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="[MODEL]")]]
 Folder = Annotated[Path, tyro.conf.arg(metavar="DIR")]
 Count = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
 Time = Annotated[str | None, tyro.conf.arg(metavar="HH:MM[:SS]", help_behavior_hint="")]
+Number = Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint="")]
 Word = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Recorded = Annotated[str | None, tyro.conf.arg(metavar="TAPE[@FROM-TO]", help_behavior_hint="")]
 Sets = Annotated[
@@ -32,6 +33,9 @@ def sample(
     device: Word = None,
     with_warm_up: bool = False,
     regime: Word = None,
+    steps: Count = None,
+    expected_shortfall: Number = None,
+    strategy: Word = None,
     quiet: bool = False,
 ) -> None:
     """Write synthetic order flow: a tape, TRADES-LOB's 50 columns, LOBSTER files; or returns.
@@ -48,7 +52,12 @@ def sample(
         parameters: Set a parameter of the model, such as steps=20.
         device: Where the model computes: cpu, cuda (default cpu).
         with_warm_up: Write the recorded flow before the generated one too.
-        regime: Label of all windows, of a generator of returns that was taught some.
+        regime: Of a generator of returns that was taught labels: bull, bear, crash or a number.
+        steps: Of a generator of returns: write paths of so many, of windows that follow on from
+                each other (default: windows as it learned them).
+        expected_shortfall: Of a generator of returns: draw windows of which the worst 5 % lose so
+                much of a strategy's capital in the mean, such as 0.05.
+        strategy: Whose shortfall that is: EW, MR, TF, VT, RSI, SM, BO (default EW).
         quiet: Print the folder and nothing else.
     """
     from marketsim.generators import name_of
@@ -61,10 +70,15 @@ def sample(
         for name, value in of_flow.items():
             if value is not None:
                 raise ConfigError(f"--{name}: {model} is a generator of returns, and takes none")
-        _sample_returns(model, out, 1000 if n is None else n, seed, regime, sampling, quiet)
+        _sample_returns(
+            model, out, 1000 if n is None else n, seed, regime, steps, expected_shortfall, strategy,
+            sampling, quiet,
+        )  # fmt: skip
         return
-    if regime is not None:
-        raise ConfigError(f"--regime: {model} is a generator of order flow, and takes none")
+    of_returns = {"regime": regime, "steps": steps, "expected-shortfall": expected_shortfall}
+    for name, value in {**of_returns, "strategy": strategy}.items():
+        if value is not None:
+            raise ConfigError(f"--{name}: {model} is a generator of order flow, and takes none")
     from marketsim import console
     from marketsim.clock import parse_time
     from marketsim.data.pieces import Piece
@@ -101,6 +115,9 @@ def _sample_returns(
     n: int,
     seed: int,
     regime: str | None,
+    steps: int | None,
+    expected_shortfall: float | None,
+    strategy: str | None,
     sampling: dict[str, Any],
     quiet: bool,
 ) -> None:
@@ -108,7 +125,10 @@ def _sample_returns(
     from marketsim.returns_run import sample_returns
 
     label = None if regime is None else label_of(regime)
-    windows = sample_returns(model, out, n=n, seed=seed, conditions=label, sampling=sampling)
+    windows = sample_returns(
+        model, out, n=n, seed=seed, conditions=label, steps=steps,
+        expected_shortfall=expected_shortfall, strategy=strategy, sampling=sampling,
+    )  # fmt: skip
     if quiet:
         print(out)
         return

@@ -56,7 +56,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["data", "--help"], ["data", "convert", "--help"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        *(["data", *more, "--help"] for more in ([], ["convert"], ["download"])),
+    ],
 )
 def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
@@ -74,6 +78,7 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         ["run", "--seed", "many"],
         ["data"],
         ["data", "convert", "a", "b", "--to", "word"],
+        ["data", "download", "binance", "--symbols", "BTC/USDT"],
     ],
 )
 def test_usage_errors_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

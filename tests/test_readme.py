@@ -4,13 +4,17 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from exchange_stub import serving
 
 from marketsim import bench, cli
 from marketsim.bench_timing import Sizes
+from marketsim.data import download
+from marketsim.data.crypto_exchange import CryptoExchange
 from marketsim.data.synthetic import synthetic_tape
 from marketsim.tape import Tape
 
@@ -60,17 +64,23 @@ def _write_hours(file: Path) -> None:
 def test_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """User data is stood in for by a synthetic tape under the same name; benchmarks are tiny."""
+    """A synthetic tape and a local server stand in for the user's; benchmarks are tiny."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     synthetic_tape(close="10:00").save(tmp_path / "GOOG.zip")
     _write_hours(tmp_path / "hours.csv.gz")
     monkeypatch.setattr(bench, "Sizes", lambda: Sizes(stream_rows=3_000, naive_rows=500, repeats=1))
-    for line in SHELL:
-        if line not in INSTALLS:
-            program, *arguments = shlex.split(line)
-            assert program == "marketsim"
-            assert cli.main(arguments) == 0, capsys.readouterr().err
+    with serving() as stub:
+
+        def local(name: str, market: str, base_url: None, *rest: Any) -> CryptoExchange:
+            return CryptoExchange(name, market, stub.url, *rest)
+
+        monkeypatch.setattr(download, "CryptoExchange", local)
+        for line in SHELL:
+            if line not in INSTALLS:
+                program, *arguments = shlex.split(line)
+                assert program == "marketsim"
+                assert cli.main(arguments) == 0, capsys.readouterr().err
     assert Tape.load(tmp_path / "goog" / "tape").meta["symbol"] == "SYNTH"
     assert list((tmp_path / "csv").glob("*_message_*.csv"))
 

@@ -16,6 +16,7 @@ from marketsim.data.return_windows import Windows, as_windows
 from marketsim.errors import ConfigError, DataError, ModelError
 from marketsim.generators.base import RETURNS
 from marketsim.metrics.returns import autocorrelation
+from marketsim.training_run import is_network
 
 HOUR = 3600
 
@@ -55,7 +56,11 @@ def known(values: np.ndarray, among: np.ndarray) -> np.ndarray:
 # -- the contract, for all ------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=sorted(RETURNS))
+#: Those whose fit is quick; networks have tests of their own.
+QUICK = [name for name in sorted(RETURNS) if not is_network(generators.create(name))]
+
+
+@pytest.fixture(scope="module", params=QUICK)
 def fitted(request: pytest.FixtureRequest) -> Any:
     return generators.create(request.param).fit(PAST)
 

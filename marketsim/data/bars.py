@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from marketsim.checks import choice, did_you_mean, integer
 from marketsim.data.return_windows import Windows
+from marketsim.data.tables import seconds_of
 from marketsim.errors import DataError
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ class Bars:
         DataError : an asset that is not there, a date that is none, or no bar between the two
         """
         columns = self._columns(assets)
-        first = 0 if start is None else int(self.time_s.searchsorted(_seconds("start", start)))
-        last = len(self) if end is None else int(self.time_s.searchsorted(_seconds("end", end)))
+        first = 0 if start is None else int(self.time_s.searchsorted(seconds_of("start", start)))
+        last = len(self) if end is None else int(self.time_s.searchsorted(seconds_of("end", end)))
         if first >= last:
             raise DataError(f"bars: must be at least one from {start} to {end}, were none")
         parts = {name: getattr(self, name)[first:last, columns] for name in COLUMNS}
@@ -156,14 +157,3 @@ class Bars:
         if len(set(assets)) < len(assets):
             raise DataError(f"assets: each must be named once, was {list(assets)}")
         return [self.symbols.index(name) for name in assets]
-
-
-def _seconds(field: str, date: str) -> int:
-    import pandas as pd
-
-    try:
-        stamp = pd.Timestamp(date)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{field}: must be a date, was {date!r}") from error
-    stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp
-    return int(stamp.timestamp())

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from marketsim.data.bars import COLUMNS, PRICES, Bars
 from marketsim.data.return_windows import Windows, read_windows
-from marketsim.data.tables import check_rising, positive_prices, read_table, shown, time_values
+from marketsim.data.tables import (
+    check_rising,
+    date_of,
+    positive_prices,
+    read_table,
+    shown,
+    time_values,
+)
 from marketsim.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,6 +29,8 @@ Location = str | os.PathLike[str]
 _UNITS = ((1e17, 1_000_000_000), (1e14, 1_000_000), (1e11, 1_000))
 #: A grid of more times than so many for each bar is taken for a mistake.
 MOST_MISSING = 100
+#: How the names of files of bars end.
+_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")
 #: Names of the column of times.
 _TIMES = ("time", "timestamp", "date", "datetime", "open_time")
 
@@ -33,7 +42,7 @@ def read_bars(paths: Location | Sequence[Location] | Mapping[str, Location]) -> 
     ----------
     paths : CSV (also compressed: .csv.gz) or Parquet files; long ones with a column ``symbol``, or
         one an asset, which is then called as the file is, or as the mapping says. An asset may go
-        on in a further file.
+        on in a further file. A folder stands for all such files in it.
 
     Columns: ``time`` (a date, UTC where it does not say; or seconds, milli-, micro- or nanoseconds
     since 1970), ``open``, ``high``, ``low``, ``close``, ``volume``.
@@ -56,12 +65,12 @@ def read_bars(paths: Location | Sequence[Location] | Mapping[str, Location]) -> 
     named = _named(paths)
     parts: dict[str, list[pd.DataFrame]] = {}
     for name, file in named:
-        for symbol, part in _assets(file, name):
+        for symbol, part in read_assets(file, name):
             before = parts.setdefault(symbol, [])
             if before and part["time"].iloc[0] <= before[-1]["time"].iloc[-1]:
                 raise DataError(
                     f"{file}: {symbol} must go on after the file before, which ends at "
-                    f"{_date(before[-1]['time'].iloc[-1])}, was {_date(part['time'].iloc[0])}"
+                    f"{date_of(before[-1]['time'].iloc[-1])}, was {date_of(part['time'].iloc[0])}"
                 )
             before.append(part)
     return _aligned(parts, str(named[0][1]))
@@ -92,6 +101,25 @@ def open_windows(
     return windows
 
 
+def are_bars(path: Path) -> bool:
+    """Whether this is a table with closing prices, or a folder with one: it may be read as bars."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    if path.is_dir():
+        return any(are_bars(file) for file in path.iterdir() if file.is_file())
+    if not path.is_file() or not path.name.lower().endswith(_SUFFIXES):
+        return False
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            columns = pq.read_schema(path).names
+        else:
+            columns = list(pd.read_csv(path, nrows=0).columns)
+    except (ValueError, OSError, EOFError):  # it is no table at all
+        return False
+    return "close" in {str(column).strip().lower() for column in columns}
+
+
 def _named(
     paths: Location | Sequence[Location] | Mapping[str, Location],
 ) -> list[tuple[str | None, Path]]:
@@ -103,13 +131,33 @@ def _named(
         named = [(None, Path(paths))]
     else:
         named = [(None, Path(path)) for path in paths]
+    named = [(name, file) for name, path in named for file in _files(path)]
     if not named:
         raise DataError("paths: must be at least one file, was none")
     return named
 
 
-def _assets(file: Path, name: str | None) -> "Iterator[tuple[str, pd.DataFrame]]":
-    """Checked bars of each asset in a file: columns ``time`` [s] and those of ``COLUMNS``."""
+def _files(path: Path) -> list[Path]:
+    """The file, or those of a folder."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.name.lower().endswith(_SUFFIXES))
+    if not files:
+        raise DataError(f"{path}: has no files of bars ({', '.join(_SUFFIXES)})")
+    return files
+
+
+def read_assets(file: Path, name: str | None) -> "Iterator[tuple[str, pd.DataFrame]]":
+    """Checked bars of each asset in a file: columns ``time`` [s] and those of ``COLUMNS``.
+
+    Parameters
+    ----------
+    name : of the asset, where the file has no column ``symbol``; None: as the file is called
+
+    Raises
+    ------
+    DataError : as :func:`read_bars`
+    """
     frame = read_table(file)
     frame.columns = [str(column).strip().lower() for column in frame.columns]
     times = next((column for column in _TIMES if column in frame), None)
@@ -203,25 +251,19 @@ def _aligned(parts: "Mapping[str, Sequence[pd.DataFrame]]", file: str) -> Bars:
     bars = max(len(frame) for frame in whole.values())
     if last - first > MOST_MISSING * bars * step_s:
         raise DataError(
-            f"{file}: bars of {step_s} s from {_date(first)} to {_date(last)} would be more than "
-            f"{MOST_MISSING} times the {bars} that there are: is a time wrong?"
+            f"{file}: bars of {step_s} s from {date_of(first)} to {date_of(last)} would be more "
+            f"than {MOST_MISSING} times the {bars} that there are: is a time wrong?"
         )
     time_s = np.arange(first, last + 1, step_s, dtype=np.int64)
     columns = {name: np.full((len(time_s), len(whole)), np.nan) for name in COLUMNS}
     for number, (symbol, frame) in enumerate(whole.items()):
         row, off = np.divmod(frame["time"].to_numpy() - first, step_s)
         if off.any():
-            at = _date(frame["time"].to_numpy()[np.flatnonzero(off)[0]])
+            at = date_of(frame["time"].to_numpy()[np.flatnonzero(off)[0]])
             raise DataError(
-                f"{symbol}: bars must be {step_s} s apart, as most are, from {_date(first)} on; "
+                f"{symbol}: bars must be {step_s} s apart, as most are, from {date_of(first)} on; "
                 f"one is at {at}"
             )
         for name in COLUMNS:
             columns[name][row, number] = frame[name].to_numpy()
     return Bars(time_s=time_s, symbols=tuple(whole), step_s=step_s, **columns)
-
-
-def _date(seconds: float) -> str:
-    import pandas as pd
-
-    return pd.Timestamp(int(seconds), unit="s").strftime("%Y-%m-%d %H:%M:%S")

@@ -96,6 +96,40 @@ class Windows:
         successor = np.where(found[at] == found + self.step_s, at, -1)
         return self.log_returns[known].reshape(time_s.size, -1)[rows], successor
 
+    def pasts(self, steps: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Returns before each window, as far as other windows hold them.
+
+        Parameters
+        ----------
+        steps : how many
+
+        Returns
+        -------
+        log_returns : float32[n, steps, d], oldest first; 0 where the past is not known
+        known : bool[n]
+        """
+        integer("steps", steps, 1)
+        log_returns, successor = self.series()
+        back = np.full(len(log_returns) + 1, -1)  # the last row: there is none before it
+        back[successor[successor >= 0]] = np.flatnonzero(successor >= 0)
+        rows = np.empty((len(self), steps), np.int64)
+        row = back[self._first_rows()]
+        for step in range(steps - 1, -1, -1):
+            rows[:, step] = row
+            row = back[row]
+        known: NDArray[np.bool_] = np.asarray((rows >= 0).all(axis=1))
+        past = log_returns[rows]
+        past[~known] = 0
+        return past, known
+
+    def _first_rows(self) -> NDArray[np.int64]:
+        """Row of each window's first return in :meth:`series`; -1 where it is not there."""
+        known = self.start_s != UNKNOWN_S
+        if not known.any():
+            return np.arange(len(self)) * self.steps
+        times = np.unique(self.start_s[known, None] + self.step_s * np.arange(1, self.steps + 1))
+        return np.where(known, np.searchsorted(times, self.start_s + self.step_s), -1)
+
     def take(self, rows: Any) -> "Windows":
         """Windows of these rows, indices or a mask."""
         return replace(

@@ -111,3 +111,29 @@ def positive_prices(file: Path, column: "pd.Series[Any]") -> NDArray[np.float64]
 def shown(value: Any) -> str:
     """A table's value as a message shows it: numbers plain, text in quotes."""
     return str(float(value)) if isinstance(value, int | float | np.number) else repr(value)
+
+
+def date_of(seconds: float) -> str:
+    """A time [s since 1970] as a date, in UTC."""
+    import pandas as pd
+
+    return pd.Timestamp(int(seconds), unit="s").strftime("%Y-%m-%d %H:%M:%S")
+
+
+def seconds_of(field: str, date: str) -> int:
+    """Seconds since 1970 of a date, which is in UTC where it does not say.
+
+    Raises
+    ------
+    DataError : no date
+    """
+    import pandas as pd
+
+    try:
+        stamp = pd.Timestamp(date)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{field}: must be a date, was {date!r}") from error
+    if pd.isna(stamp):
+        raise DataError(f"{field}: must be a date, was {date!r}")
+    stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp
+    return int(stamp.timestamp())
