@@ -79,12 +79,16 @@ def _risk_grid(rows: Mapping[str, Any], kind: str) -> Grid | None:
     return _grid(f"Risk gaps on the {kind} strategies", rows, columns, note)
 
 
+#: Short words for kinds of strategies in headings.
+_SHORT = {"training": "", "held-out": ", h.o."}
 _RANKS: Columns = tuple(
-    (f"{ranking}, {kind}", _rank(kind, ranking)) for ranking in ("neural", "all") for kind in KINDS
-) + tuple((f"VaR, {kind}", _change(kind)) for kind in KINDS)
+    (f"{ranking}{_SHORT[kind]}", _rank(kind, ranking))
+    for ranking in ("neural", "all")
+    for kind in KINDS
+) + tuple((f"VaR{_SHORT[kind]}", _change(kind)) for kind in KINDS)
 _RANKS_NOTE = (
     f"mean rank by {', '.join(RANKED)} over the splits, 1 is best, among neural generators and"
-    f" among all, on the training and the held-out strategies; VaR: gap against {VAR_BASE}'s"
+    f" among all, on the training and the held-out strategies (h.o.); VaR: gap against {VAR_BASE}'s"
 )
 _RETURNS: Columns = (
     ("std ratio", _cell("std ratio", digits=2)),
