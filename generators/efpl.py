@@ -25,14 +25,14 @@ from marketsim.checks import at_least_zero
 from marketsim.data.return_windows import Windows
 from marketsim.errors import DataError
 from marketsim.ledger import trade
-from marketsim.metrics.risk import (
+from marketsim.strategies import Strategy
+from marketsim.wealth import (
     ALPHA,
     expected_shortfall,
     max_drawdown,
     profit,
     value_at_risk,
 )
-from marketsim.strategies import Strategy
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def targets(windows: Windows, strategies: Sequence[Strategy], n: int) -> list[Ta
         if unit < 1e-9:
             raise DataError(
                 f"windows: strategy {plan.name} earns the same on all {len(windows)} of them: "
-                "there is no loss to be had of it"
+                "there is nothing to learn of it, leave it out of strategies"
             )
         tails = value_at_risk(wealth), expected_shortfall(wealth)
         spreads = [np.quantile(measure(wealth), ranks) for measure in (max_drawdown, profit)]

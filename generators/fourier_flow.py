@@ -94,7 +94,7 @@ class FourierFlowNetwork(ReturnNetwork):
 
     @torch.no_grad()
     def standardise(self, returns: Tensor) -> None:
-        """Take the assets' covariance, mean and scale of spectra from returns (n, steps, assets)."""
+        """Take covariance, mean and scale of spectra from returns (n, steps, assets)."""
         covariance = torch.cov(returns.flatten(0, 1).T).view(self.assets, self.assets)
         # assets that are copies of each other have no inverse without it
         ridge = 1e-4 * torch.eye(self.assets)

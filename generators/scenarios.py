@@ -9,8 +9,8 @@ from marketsim.data.return_windows import Windows
 from marketsim.errors import ConfigError, DataError
 from marketsim.generators.returns import Conditions, ReturnGenerator
 from marketsim.ledger import trade
-from marketsim.metrics.risk import ALPHA
 from marketsim.strategies import Strategy
+from marketsim.wealth import ALPHA
 
 Floats = NDArray[np.float64]
 
@@ -57,9 +57,10 @@ def tail_windows(
     losses = 1 - trade(strategy, drawn.prices).values[:, -1]
     weights = tilted(losses, target, alpha)
     rng = np.random.default_rng([seed, 1])
-    places = (np.arange(n) + rng.random()) / n  # systematic: each as often as its weight says
-    rows = np.minimum(np.searchsorted(np.cumsum(weights), places), len(losses) - 1)
-    return drawn.take(rng.permutation(rows))
+    order = np.argsort(-losses)  # so that the worst windows have their share, but for one
+    places = (np.arange(n) + rng.random()) / n  # each window as often as its weight says
+    rows = np.minimum(np.searchsorted(np.cumsum(weights[order]), places), len(losses) - 1)
+    return drawn.take(rng.permutation(order[rows]))
 
 
 def tilted(losses: Floats, target: float, alpha: float = ALPHA) -> Floats:

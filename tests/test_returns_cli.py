@@ -60,24 +60,24 @@ def test_train_and_sample(
 ) -> None:
     out, file = tmp_path / "model", tmp_path / "drawn.npz"
     line = ["train", name, "--data", str(bars), "--out", str(out), "--assets", "ETH, BTC"]
-    line += ["--window", "14", "--stride", "3", "--price", "mid"]
+    line += ["--window", "24", "--stride", "3", "--price", "mid"]
     training = {}
     if is_network(create(name)):
         settings = {"steps": 12, "batch": 16}
         line += ["--steps", "12", "--batch", "16"]
         training = {"training": training_of(create(name), settings)}
     assert cli.main(line) == 0
-    # starts 0 to 465 by 3; the day that is missing lies in 12 of them
+    # starts 0 to 453 by 3; the day that is missing lies in 16 of them
     shown = capsys.readouterr().out
-    assert "data: ETH, BTC, 2024-01-01 to 2024-01-20, 144 windows of 14 returns, 12" in shown
+    assert "data: ETH, BTC, 2024-01-01 to 2024-01-20, 136 windows of 24 returns, 16" in shown
     assert cli.main(["sample", str(out), "--n", "7", "--seed", "5", "--out", str(file)]) == 0
-    assert f"7 windows of 14 returns of ETH, BTC, written to {file}" in capsys.readouterr().out
+    assert f"7 windows of 24 returns of ETH, BTC, written to {file}" in capsys.readouterr().out
     drawn = ms.read_windows(file)
     assert (drawn.symbols, drawn.step_s) == (("ETH", "BTC"), 3600)
     np.testing.assert_array_equal(drawn.log_returns, load(out).sample(7, seed=5))
     report = json.loads((out / "training.json").read_text())
-    assert report["model"] == name and report["windows"]["left_out"] == 12
-    windows = ms.read_bars(bars).windows(14, 3, ["ETH", "BTC"], "mid")
+    assert report["model"] == name and report["windows"]["left_out"] == 16
+    windows = ms.read_bars(bars).windows(24, 3, ["ETH", "BTC"], "mid")
     again = create(name).fit(windows, **training).sample(7, seed=5)
     np.testing.assert_array_equal(drawn.log_returns, again)
 
