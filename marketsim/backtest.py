@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marketsim.data.bars import Bars
-from marketsim.errors import DataError
 from marketsim.ledger import PROTOCOL, Terms, trade
 from marketsim.strategies import Strategy, strategy
 
@@ -78,17 +77,7 @@ def backtest(
         If a bar is missing, or there are too few.
     """
     bars = bars.select(assets)
-    prices = bars.prices(price)
-    missing = np.argwhere(np.isnan(prices))
-    if len(missing):
-        import pandas as pd
-
-        row, asset = (int(i) for i in missing[0])
-        raise DataError(
-            f"bars: {bars.symbols[asset]} has none at "
-            f"{pd.Timestamp(int(bars.time_s[row]), unit='s')} ({len(missing)} are missing): "
-            "choose a part without gaps by bars.select(assets, start, end)"
-        )
+    prices = bars.whole_prices(price)
     plan = strategy(which)
     ledger = trade(plan, prices[None], terms)
     return Backtest(

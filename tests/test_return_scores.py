@@ -64,7 +64,7 @@ def test_what_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert discriminative_score(real, as_windows(0 * real.log_returns)) == 0.5
     assert discriminative_score(real, as_windows(3 * made(1).log_returns)) > 0.35
     # the same returns in another order: no moment differs, but they do not follow each other
-    monkeypatch.setattr(return_network, "STEPS", 300)
+    monkeypatch.setattr(return_network, "STEPS", 200)
     order = np.random.default_rng(0).permuted(np.tile(np.arange(12), (400, 1)), axis=1)
     fake = made(1, follows=0.9).log_returns
     shuffled = as_windows(np.take_along_axis(fake, order[:, :, None], axis=1))
@@ -112,6 +112,9 @@ def test_scores_that_cannot_be() -> None:
             score(real, as_windows(real.log_returns[:, :6].copy()))
         with pytest.raises(DataError, match="real: returns of asset 1 must vary"):
             score(as_windows(0 * real.log_returns), real)
+    crowded = at(list(range(40)), 24)  # each shares hours with those of the next stretches
+    with pytest.raises(DataError, match="8 of each kind at least to learn from .* were 0"):
+        discriminative_score(crowded, crowded)
     short = as_windows(real.log_returns[:, :1].copy())
     with pytest.raises(DataError, match="real: must have 2 steps at least, had 1"):
         predictive_score(short, short)

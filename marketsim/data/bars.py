@@ -103,6 +103,26 @@ class Bars:
             return self.close
         return (self.open + self.close) / 2
 
+    def whole_prices(self, price: str = "close") -> Floats:
+        """:meth:`prices` of bars without a gap, float64[n, d].
+
+        Raises
+        ------
+        ConfigError : another price
+        DataError : a bar that is missing
+        """
+        prices = self.prices(price)
+        missing = np.argwhere(np.isnan(prices))
+        if len(missing):
+            row, asset = (int(i) for i in missing[0])
+            raise DataError(
+                f"bars: {self.symbols[asset]} has none at "
+                f"{str(np.datetime64(int(self.time_s[row]), 's')).replace('T', ' ')} "
+                f"({len(missing)} are missing): "
+                "choose a part without gaps by bars.select(assets, start, end)"
+            )
+        return prices
+
     def windows(
         self,
         steps: int = 24,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from marketsim.checks import integer
 from marketsim.data.return_windows import UNKNOWN_S, Windows
 from marketsim.errors import DataError
+from marketsim.metrics.returns import spread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,10 +89,7 @@ def memorisation(train: Windows, fake: Windows, held_out: Windows) -> Memorisati
                 f"{name}: must be of shape [n, {train.steps}, {len(train.symbols)}], as training "
                 f"windows are, was {list(side.log_returns.shape)}"
             )
-    deviation = train.log_returns.std(axis=(0, 1), dtype=np.float64)
-    if not (deviation > 0).all():
-        name = train.symbols[int(np.flatnonzero(deviation <= 0)[0])]
-        raise DataError(f"train: returns of {name} must vary, all are the same")
+    deviation = spread(train, "train")
     base, drawn, other = (_flat(side, deviation) for side in (train, fake, held_out))
     ours, theirs = _nearest(drawn, base), _nearest(other, base)
     held_out_low = float(np.quantile(theirs, LOW, method="lower"))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from marketsim.checks import integer
 from marketsim.data.return_windows import UNKNOWN_S, Windows
 from marketsim.errors import DataError
+from marketsim.metrics.returns import spread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,8 +21,8 @@ Ints = NDArray[np.int64]
 
 #: Stretches of time that windows are divided into, and which of each three are held out.
 BLOCKS, HELD_OUT = 10, 1
-#: Windows that a score needs.
-LEAST = 30
+#: Windows that a score needs, and that the discriminative one needs for training and for its test.
+LEAST, LEAST_HELD_OUT = 30, 8
 
 
 def discriminative_score(real: Windows, fake: Windows, *, seed: int = 0) -> float:
@@ -35,7 +36,8 @@ def discriminative_score(real: Windows, fake: Windows, *, seed: int = 0) -> floa
     Raises
     ------
     DataError
-        If shapes differ, there are fewer than 30 windows of a kind, or real returns do not vary.
+        If shapes differ, real returns do not vary, there are fewer than 30 windows of a kind, or
+        fewer than 8 that share no hour with held-out ones.
     ConfigError
         For a seed < 0.
 
@@ -50,11 +52,16 @@ def discriminative_score(real: Windows, fake: Windows, *, seed: int = 0) -> floa
 
     _refuse(seed, real=real, fake=fake)
     parts = [held_out(side) for side in (real, fake)]
-    deviation = _deviation(real.take(parts[0][0]))
     rows = []
-    for part in (0, 1):  # training, test
-        number = min(len(parts[0][part]), len(parts[1][part]))
+    for part, name in enumerate(("learn from", "test on")):
+        number = min(len(side[part]) for side in parts)
+        if number < LEAST_HELD_OUT:
+            raise DataError(
+                f"windows: must be {LEAST_HELD_OUT} of each kind at least to {name} that share no "
+                f"hour with others, were {number}"
+            )
         rows.append([_evenly(side[part], number) for side in parts])
+    deviation = spread(real.take(rows[0][0]), "real")
     windows, labels = [], []
     for ours, theirs in rows:
         both = np.concatenate([real.log_returns[ours], fake.log_returns[theirs]])
@@ -81,14 +88,15 @@ def predictive_score(real: Windows, fake: Windows, *, seed: int = 0) -> float:
     Raises
     ------
     DataError, ConfigError
-        As :func:`discriminative_score`, and if windows are of one step.
+        If shapes differ, there are fewer than 30 windows of a kind or less than two steps, or real
+        returns do not vary; for a seed < 0.
     """
     from torch.nn.functional import l1_loss
 
     from marketsim.metrics.return_network import scaled, train
 
     _refuse(seed, 2, real=real, fake=fake)
-    deviation = _deviation(real)
+    deviation = spread(real, "real")
     lessons = scaled(fake.log_returns, deviation)
 
     def loss(outputs: "Tensor", chosen: "Tensor") -> "Tensor":
@@ -121,7 +129,8 @@ def tstr(train: Windows, test: Windows, fake: Windows, *, seed: int = 0) -> dict
     Raises
     ------
     DataError, ConfigError
-        As :func:`discriminative_score`, and if windows are of one step.
+        If shapes differ, there are fewer than 30 windows of a kind or less than two steps, or real
+        returns do not vary; for a seed < 0.
 
     References
     ----------
@@ -129,7 +138,7 @@ def tstr(train: Windows, test: Windows, fake: Windows, *, seed: int = 0) -> dict
     conditional GANs, arXiv:1706.02633, algorithm 1.
     """
     _refuse(seed, 2, train=train, test=test, fake=fake)
-    deviation = _deviation(train)
+    deviation = spread(train, "train")
     ups = test.log_returns[:, 1:][test.log_returns[:, 1:] != 0] > 0
     if not len(ups):
         raise DataError("test: returns must vary, all but the first of each window are 0")
@@ -186,17 +195,6 @@ def _accuracy(lessons: Windows, test: Windows, deviation: Floats, seed: int) -> 
 def _evenly(rows: Ints, number: int) -> Ints:
     """As many of these rows, evenly spread."""
     return rows[np.arange(number) * len(rows) // number]
-
-
-def _deviation(windows: Windows) -> Floats:
-    """Standard deviation of each asset's returns, float64[d], above 0."""
-    values = windows.log_returns.reshape(-1, len(windows.symbols)).astype(np.float64)
-    still = np.ptp(values, axis=0) == 0
-    if still.any():
-        name = windows.symbols[int(np.flatnonzero(still)[0])]
-        raise DataError(f"real: returns of {name} must vary, all are the same")
-    deviation: Floats = values.std(axis=0)
-    return deviation
 
 
 def _refuse(seed: int, least_steps: int = 1, **sides: Windows) -> None:

@@ -140,6 +140,21 @@ def kl_divergence(real: Windows, fake: Windows) -> float:
     return total / assets
 
 
+def spread(windows: Windows, name: str) -> Floats:
+    """Standard deviation of each asset's returns, float64[d], all above 0.
+
+    Raises
+    ------
+    DataError
+        If an asset's returns are all the same; ``name`` is what the windows are called there.
+    """
+    still = np.ptp(windows.log_returns, axis=(0, 1)) == 0
+    if still.any():
+        asset = windows.symbols[int(np.flatnonzero(still)[0])]
+        raise DataError(f"{name}: returns of {asset} must vary, all are the same")
+    return np.asarray(windows.log_returns.std(axis=(0, 1), dtype=np.float64))
+
+
 def _moments(windows: Windows) -> tuple[Floats, Floats, Floats]:
     """Skewness, excess kurtosis and standard deviation of each asset's returns, float64[d]."""
     values, deviation = _standardised(windows)
@@ -159,7 +174,4 @@ def _standardised(windows: Windows) -> tuple[Floats, Floats]:
 def _refuse_unlike(real: Windows, fake: Windows) -> None:
     if len(fake.symbols) != len(real.symbols):
         raise DataError(f"fake: must have {len(real.symbols)} assets, had {len(fake.symbols)}")
-    still = np.ptp(real.log_returns, axis=(0, 1)) == 0
-    if still.any():
-        name = real.symbols[int(np.flatnonzero(still)[0])]
-        raise DataError(f"real: returns of {name} must vary, all are the same")
+    spread(real, "real")

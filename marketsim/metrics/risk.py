@@ -103,7 +103,7 @@ class Performance:
     Attributes
     ----------
     profit : wealth at the end by capital, less 1
-    cagr : compound growth of a year; -1 where nothing was left
+    cagr : compound growth of a year
     sharpe : mean by standard deviation of simple returns, of a year; NaN where nothing varied
     max_drawdown : most that wealth fell below its highest, by that
     var, es : loss of a bar that a share of 5 % of bars exceeds, and the mean loss of these
@@ -135,19 +135,38 @@ def performance(result: Backtest, alpha: float = ALPHA) -> Performance:
     """
     values = np.concatenate([[1.0], result.values])
     years = len(result.values) / result.bars_a_year
-    ended = float(values[-1])
-    returns = simple_returns(values)
-    highest = np.maximum.accumulate(values)
     return Performance(
-        profit=ended - 1,
-        cagr=ended ** (1 / years) - 1 if ended > 0 else -1.0,
-        sharpe=sharpe(returns, result.bars_a_year),
-        max_drawdown=float(((highest - values) / highest).max()),
-        var=-float(value_at_risk(returns, alpha)),
-        es=-float(expected_shortfall(returns, alpha)),
+        **course_figures(values, result.bars_a_year, alpha),
         turnover=float(result.traded.sum()) / years,
         costs=float(result.costs.sum()),
     )
+
+
+def course_figures(values: Floats, bars_a_year: float, alpha: float = ALPHA) -> dict[str, float]:
+    """The figures of :class:`Performance` that wealth alone gives, by their names.
+
+    Parameters
+    ----------
+    values : float64[n + 1] – wealth, from the capital on, over n bars
+
+    Raises
+    ------
+    DataError
+        If wealth falls to 0 or below, or there is no bar.
+    """
+    if len(values) < 2:
+        raise DataError(f"values: must be of one bar at least, were {len(values)} in all")
+    grown = float(values[-1] / values[0])
+    returns = simple_returns(values)
+    highest = np.maximum.accumulate(values)
+    return {
+        "profit": grown - 1,
+        "cagr": grown ** (bars_a_year / len(returns)) - 1,
+        "sharpe": sharpe(returns, bars_a_year),
+        "max_drawdown": float(((highest - values) / highest).max()),
+        "var": -float(value_at_risk(returns, alpha)),
+        "es": -float(expected_shortfall(returns, alpha)),
+    }
 
 
 def simple_returns(values: Floats) -> Floats:
