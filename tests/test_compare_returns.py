@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from made_bars import bars_of
 
 from marketsim import cli
-from marketsim.comparison import returns
+from marketsim.comparison import returns, returns_tasks
 from marketsim.comparison.returns import ReturnsComparison
 from marketsim.comparison.returns_content import content_of, mean_ranks, summary
 from marketsim.comparison.returns_measures import MEASURES, RANKED
 from marketsim.comparison.returns_plan import ReturnsPlan, split
+from marketsim.comparison.returns_report import headline
 from marketsim.comparison.returns_rows import ABLATION, ROWS, check_budgets, check_rows, steps_of
 from marketsim.comparison.returns_tables import grids
 from marketsim.data.return_windows import UNKNOWN_S, Windows, write_windows
@@ -349,6 +352,62 @@ def test_all_measures_are_taken(
         "row", "discriminative", "predictive", "TSTR", "NN distance", "nearer [%]", "copies",
         "pieces",
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """File of hourly bars of four assets over one fold and a few days."""
+    draw = np.random.default_rng(3)
+    shared = draw.standard_t(5, (533 * 24, 1))
+    made = bars_of(0.004 * (shared + draw.standard_t(5, (533 * 24, 4))), start_s=1_600_000_000)
+    file = tmp_path_factory.mktemp("bars") / "hours.parquet"
+    parts = [
+        pd.DataFrame({
+            "time": made.time_s, "symbol": symbol, "volume": 1.0,
+            **dict.fromkeys(("open", "high", "low", "close"), made.close[:, column]),
+        })
+        for column, symbol in enumerate(made.symbols)
+    ]  # fmt: skip
+    pd.concat(parts).to_parquet(file)
+    return file
+
+
+def test_a_fold_is_tested_on_what_comes_after_its_training(bars: Path) -> None:
+    [fold] = returns_tasks.folds(returns_tasks.open_bars((str(bars),)), 1)
+    ends_s = fold.train.start_s.max() + 24 * HOUR
+    for test, days, before in ((fold.forecast, 30, 13), (fold.arbitrage, 15, 121)):
+        assert len(test) == before + days * 24
+        assert ends_s < test.time_s[before] <= ends_s + 3 * HOUR
+
+
+def test_tasks_on_bars(
+    bars: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, few in (("TREES", 3), ("MOST_ROWS", 5000)):
+        monkeypatch.setattr(f"marketsim.metrics.predictive_utility.{name}", few)
+    given = {"seeds": 1, "splits": 1, "measures": ("returns",)}
+    rows = ["zeros", "past", "timevae"]
+    content = compared(archive, tmp_path, rows, bars=(str(bars),), **given)
+    assert not content["failures"] and len(content["folds"]) == 1
+    assert content["rows"]["zeros"]["tasks"] == {}
+    for name in rows[1:]:
+        found = {task: value["mean"] for task, value in content["rows"][name]["tasks"].items()}
+        assert {"IC", "IR", "CSM", "LOTQ", "PW", "MSE", "MAE"} <= set(found)
+        assert found["arbitrage CAGR, fee"] < found["arbitrage CAGR"]
+        assert (tmp_path / f"models/{name}/fold-0-seed-0/model.json").exists()
+    shown = {grid.title: [line[0] for line in grid.rows] for grid in grids(content)}
+    assert shown["Predictive utility on bars"] == shown["Statistical arbitrage on bars"] == rows[1:]
+    assert "bars of 4 assets from" in headline(content)
+
+
+def test_bars_that_are_too_few_are_refused(bars: Path, archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="must be enough for 2 folds of 500 \\+ 30 days"):
+        ReturnsComparison(plan_of(archive, bars=(str(bars),), folds=2), ["past"], tmp_path / "out")
+    few = pd.read_parquet(bars)
+    few[few["symbol"] != "A0"].to_parquet(tmp_path / "three.parquet")
+    plan = plan_of(archive, bars=(str(tmp_path / "three.parquet"),))
+    with pytest.raises(DataError, match="must be of more than 3 assets"):
+        ReturnsComparison(plan, ["past"], tmp_path / "out")
 
 
 def test_rows_and_budgets() -> None:
