@@ -142,25 +142,20 @@ def compare_returns(
         quiet: Print the results' folder and nothing else.
     """
     from marketsim import console
-    from marketsim.comparison.returns import ReturnsComparison
-    from marketsim.comparison.returns_content import content_of
+    from marketsim.comparison.compare_returns import compare_returns as run
     from marketsim.comparison.returns_measures import MEASURES
-    from marketsim.comparison.returns_plan import ReturnsPlan
-    from marketsim.comparison.returns_report import headline, write_returns_comparison
+    from marketsim.comparison.returns_report import headline
     from marketsim.comparison.returns_tables import grids
 
     names = None if assets is None else tuple(name.strip() for name in assets.split(","))
     budgets = parse_values(parse_pairs(train_steps, "--train-steps"), "--train-steps")
-    chosen = tuple(measures) or MEASURES
-    plan = ReturnsPlan(
-        data, window, stride, names, price, seeds, splits, bars, folds, chosen, budgets
-    )
     try:
         with console.steps("compare", quiet=quiet) as tell:
-            comparison = ReturnsComparison(plan, rows, out, workers=workers, tell=tell)
-            comparison.run()
-            content = content_of(comparison)
-            write_returns_comparison(content, out)
+            content = run(
+                data, out, bars=bars, rows=rows, measures=measures or MEASURES, seeds=seeds,
+                splits=splits, folds=folds, workers=workers, train_steps=budgets, window=window,
+                stride=stride, assets=names, price=price, progress=tell,
+            )  # fmt: skip
     except KeyboardInterrupt:
         raise _interrupted(out) from None
     if quiet:

@@ -18,6 +18,7 @@ from marketsim.comparison.returns import ReturnsComparison
 from marketsim.comparison.returns_content import content_of, mean_ranks, summary
 from marketsim.comparison.returns_measures import MEASURES, RANKED
 from marketsim.comparison.returns_plan import ReturnsPlan, split
+from marketsim.comparison.returns_plots import gaps_figure, tasks_figure
 from marketsim.comparison.returns_report import headline
 from marketsim.comparison.returns_rows import ABLATION, ROWS, check_budgets, check_rows, steps_of
 from marketsim.comparison.returns_tables import grids
@@ -25,6 +26,7 @@ from marketsim.data.return_windows import UNKNOWN_S, Windows, write_windows
 from marketsim.errors import ConfigError, DataError
 from marketsim.generators import base
 from marketsim.metrics import risk
+from marketsim.report_tables import Grid
 
 HOUR = 3600
 ROWS_USED = ["zeros", "past", "recent", "gaussian", "timevae"]
@@ -90,6 +92,14 @@ def without_times(content: dict[str, Any]) -> Any:
     return plain
 
 
+def assert_narrow(shown: list[Grid]) -> None:
+    """Each table fits a line of the terminal, with the name of the longest row too."""
+    for grid in shown:
+        lines = [grid.headings, *grid.rows, ("block-bootstrap", *grid.headings[1:])]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        assert sum(widths) + 3 * len(widths) < 110
+
+
 def test_splits_are_in_time_and_share_no_hour() -> None:
     windows = made_windows()
     before = None
@@ -141,10 +151,7 @@ def test_tables_fit_a_line_of_the_terminal(whole: dict[str, Any]) -> None:
     assert [line[0] for line in titles["Risk gaps on the held-out strategies"].rows] == ROWS_USED
     change = whole["rows"]["past"]["var_change_percent"]["held-out"]
     assert titles["Ranks"].rows[1][-1] == f"{change:+.0f} %"
-    for grid in shown:
-        lines = [grid.headings, *grid.rows]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        assert sum(widths) + 3 * len(widths) < 110
+    assert_narrow(shown)
 
 
 def test_ranks_are_means_over_gaps_and_splits() -> None:
@@ -342,9 +349,14 @@ def test_all_measures_are_taken(
     from marketsim.metrics import return_network
 
     monkeypatch.setattr(return_network, "STEPS", 60)
-    content = compared(archive, tmp_path, ["zeros", "past"], seeds=1, splits=1, measures=MEASURES)
+    few = compared(archive, tmp_path / "few", ["past"], seeds=1, splits=1, measures=MEASURES)
+    assert few["failures"]["past"].startswith("split-0, seed 0, scores: ")  # the others are there
+    assert few["rows"]["past"]["figures"]["copies"]["mean"] == 36
+    file, out = tmp_path / "more.npz", tmp_path / "more"
+    write_windows(made_windows(1000), file)
+    content = compared(file, out, ["zeros", "past"], seeds=1, splits=1, measures=MEASURES)
     past, still = (content["rows"][name]["figures"] for name in ("past", "zeros"))
-    assert past["copies"]["mean"] == 36 and past["NN distance"]["mean"] == 0
+    assert past["copies"]["mean"] == 150 and past["NN distance"]["mean"] == 0
     assert still["std ratio"]["mean"] == still["copies"]["mean"] == 0
     assert still["discriminative"]["mean"] > past["discriminative"]["mean"]
     shown = {grid.title: grid for grid in grids(content)}
@@ -395,6 +407,9 @@ def test_tasks_on_bars(
         assert {"IC", "IR", "CSM", "LOTQ", "PW", "MSE", "MAE"} <= set(found)
         assert found["arbitrage CAGR, fee"] < found["arbitrage CAGR"]
         assert (tmp_path / f"models/{name}/fold-0-seed-0/model.json").exists()
+    assert_narrow(grids(content))
+    assert any(said.startswith("The highest IC of forecasts") for said in content["statements"])
+    assert tasks_figure(content) is not None and gaps_figure(content) is None
     shown = {grid.title: [line[0] for line in grid.rows] for grid in grids(content)}
     assert shown["Predictive utility on bars"] == shown["Statistical arbitrage on bars"] == rows[1:]
     assert "bars of 4 assets from" in headline(content)

@@ -99,9 +99,12 @@ class ReturnsComparison:
         work = partial(work_on, self.plan, self.out / "models")
         self.found = self._do(work, jobs)
         for job, outcome in self.found:
+            where = f"{job['part']}, seed {job['seed']}"
             if isinstance(outcome, Failure):
-                where = f"{job['part']}, seed {job['seed']}: {outcome.error}"
-                self.failures.setdefault(job["row"], where)
+                self.failures.setdefault(job["row"], f"{where}: {outcome.error}")
+            else:
+                for measure, why in outcome.get("failed", {}).items():
+                    self.failures.setdefault(job["row"], f"{where}, {measure}: {why}")
 
     def real(self, number: int) -> Windows:
         """The test part of a split."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from marketsim.data.return_windows import Windows
+from marketsim.errors import MarketSimError
 from marketsim.metrics import risk
 from marketsim.metrics.returns import (
     autocorrelation_gap,
@@ -37,24 +38,23 @@ def priced_like(fake: Windows, test: Windows) -> Windows:
 
 def figures(
     names: Iterable[str], train: Windows, test: Windows, fake: Windows, seed: int
-) -> Figures:
-    """All that the named ``MEASURES`` say of generated windows, by figure.
+) -> tuple[Figures, dict[str, str]]:
+    """What the named ``MEASURES`` say of generated windows, by figure; and why some say nothing.
 
     Parameters
     ----------
     train : what the generator has learned from
     test, fake : real windows, and as many generated ones from the same prices on
     seed : of the networks that score
-
-    Raises
-    ------
-    DataError
-        If there are too few windows for one of the measures.
     """
     found: Figures = {}
+    failed: dict[str, str] = {}
     for name in names:
-        found |= _TAKEN[name](train, test, fake, seed)
-    return found
+        try:
+            found |= _TAKEN[name](train, test, fake, seed)
+        except MarketSimError as error:  # such as too few windows for this one
+            failed[name] = str(error)
+    return found, failed
 
 
 def _risk(train: Windows, test: Windows, fake: Windows, seed: int) -> Figures:

@@ -20,7 +20,7 @@ _COLOURS = dict(zip(GROUPS, (FAINT, *AGENT_COLOURS), strict=False))
 
 def gaps_figure(content: Mapping[str, Any]) -> Figure | None:
     """The ranked gaps by row: dots for means, lines for their range; None where none is known."""
-    rows = _main(content)
+    rows = {name: row for name, row in _main(content).items() if "training VaR" in row["figures"]}
     if not rows:
         return None
     figure = Figure(figsize=(11, 1.6 + 0.34 * len(rows)), dpi=150, layout="constrained")
@@ -165,6 +165,31 @@ def fans_figure(content: Mapping[str, Any]) -> Figure | None:
     figure.supxlabel("step of the window", fontsize=8.5, color=INK)
     figure.supylabel(f"cumulative log return of {symbol} [%]", fontsize=8.5, color=INK)
     figure.suptitle(f"Quantiles {shares} %: generated (filled) and real (lines)", fontsize=9.5)
+    return figure
+
+
+def tasks_figure(content: Mapping[str, Any]) -> Figure | None:
+    """Information coefficients, and Sharpe's ratios of arbitrage; None without bars."""
+    rows = {name: row for name, row in content["rows"].items() if row["tasks"]}
+    if not rows:
+        return None
+    figure = Figure(figsize=(8, 1.3 + 0.34 * len(rows)), dpi=150, layout="constrained")
+    at = np.arange(len(rows))[::-1]
+    left, right = figure.subplots(1, 2, sharey=True)
+    colours = [_COLOURS[row["group"]] for row in rows.values()]
+
+    def means(task: str) -> list[float]:
+        return [row["tasks"].get(task, {"mean": np.nan})["mean"] for row in rows.values()]
+
+    left.barh(at, [100 * mean for mean in means("IC")], height=0.62, color=colours, alpha=0.75)
+    right.barh(at + 0.17, means("arbitrage Sharpe"), height=0.32, color=colours, alpha=0.75)
+    right.barh(at - 0.17, means("arbitrage Sharpe, fee"), height=0.32, color=colours, alpha=0.35)
+    _finish(left, "Forecasts: IC [%]")
+    _finish(right, "Arbitrage: Sharpe's ratio")
+    right.set_xlabel("dark: without fees, light: 0.03 %", fontsize=8, color=INK)
+    for axis in (left, right):
+        axis.axvline(0, color=INK, linewidth=0.8)
+        axis.set_yticks(at, list(rows))
     return figure
 
 

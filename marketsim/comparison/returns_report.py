@@ -9,6 +9,7 @@ from marketsim.comparison.returns_plots import (
     ablation_figure,
     fans_figure,
     gaps_figure,
+    tasks_figure,
     var_figure,
 )
 from marketsim.comparison.returns_tables import grids
@@ -18,6 +19,7 @@ from marketsim.run_store import write_text
 #: Name of a picture's file -> what draws it, or nothing.
 PICTURES = {
     "gaps": gaps_figure, "var": var_figure, "ablation": ablation_figure, "paths": fans_figure,
+    "tasks": tasks_figure,
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ def statements(rows: Rows) -> list[str]:
     found = []
     for kind in KINDS:
         found += [*_best(rows, kind), *_var(rows, kind)]
-    found += [*_ablation(rows), *_contest(rows), *_zeros(rows)]
+    found += [*_ablation(rows), *_contest(rows), *_zeros(rows), *_tasks(rows)]
     return found
 
 
@@ -127,3 +127,18 @@ def _zeros(rows: Rows) -> Iterator[str]:
             f"Windows without movement would beat, of {len(known)} generators on the {kind}"
             f" strategies, {told}."
         )
+
+
+def _tasks(rows: Rows) -> Iterator[str]:
+    """Who is best at the tasks on bars."""
+    for task, words, scale, unit in (
+        ("IC", "The highest IC of forecasts on bars", 100, " %"),
+        ("arbitrage Sharpe, fee", "The highest Sharpe ratio of arbitrage after fees", 1, ""),
+    ):
+        known = {name: row["tasks"][task]["mean"] for name, row in rows.items()
+                 if task in row["tasks"]}  # fmt: skip
+        if len(known) > 1:
+            order = sorted(known, key=lambda name: -known[name])
+            told = ", ".join(f"{name} {scale * known[name]:.2f}{unit}" for name in order[:3])
+            above = sum(value > 0 for value in known.values())
+            yield f"{words}: {told}; {above} of {len(known)} are above 0."

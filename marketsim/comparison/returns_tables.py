@@ -92,10 +92,10 @@ _RANKS_NOTE = (
 )
 _RETURNS: Columns = (
     ("std ratio", _cell("std ratio", digits=2)),
-    ("skew", _cell("skew", digits=2)),
-    ("kurtosis", _cell("kurtosis", digits=1)),
-    ("KL", _cell("KL", digits=3)),
-    ("correlation", _cell("correlation", digits=3)),
+    ("skew", _cell("skew", digits=1)),
+    ("kurtosis", _cell("kurtosis", digits=0)),
+    ("KL", _cell("KL", digits=2)),
+    ("cross-corr", _cell("correlation", digits=2)),
     ("ACF", _cell("ACF", digits=3)),
     ("ACF of |r|", _cell("ACF of absolute", digits=3)),
 )
@@ -134,7 +134,11 @@ _COST_NOTE = (
 
 
 def _task(figure: str, scale: float = 1.0, digits: int = 1) -> Callable[[Any], str]:
-    return lambda row: spread({"figures": row["tasks"]}, figure, scale, digits)
+    def read(row: Mapping[str, Any]) -> str:
+        found = row["tasks"].get(figure)
+        return DASH if found is None else number(scale * found["mean"], digits)
+
+    return read
 
 
 _FORECAST: Columns = (
@@ -149,19 +153,21 @@ _FORECAST: Columns = (
 _FORECAST_NOTE = (
     "next hour's log returns forecast by trees that were taught on generated windows; IC: mean over"
     " hours of Spearman's correlation across assets, IR: that by its standard deviation; profits"
-    " without fees of CSM (best less worst 10 %), LOTQ (best 20 %), PW (by forecasts above 0)"
+    " without fees of CSM (best less worst 10 %), LOTQ (best 20 %), PW (by forecasts above 0);"
+    " means over folds"
 )
 _ARBITRAGE: Columns = tuple(
-    (f"{name}{fee}{unit}", _task(f"arbitrage {name}{key}", scale, digits))
-    for key, fee in (("", ""), (", fee", ", fee"))
-    for name, unit, scale, digits in (
-        ("CAGR", " [%]", 100, 0), ("Sharpe", "", 1, 1), ("MDD", " [%]", 100, 1),
-        ("VaR", " [%]", 100, 2), ("ES", " [%]", 100, 2),
+    (heading if not fee else "fee", _task(f"arbitrage {heading.split()[0]}{fee}", scale, digits))
+    for heading, scale, digits in (
+        ("CAGR [%]", 100, 0), ("Sharpe", 1, 1), ("MDD [%]", 100, 1), ("VaR [%]", 100, 2),
+        ("ES [%]", 100, 2),
     )
+    for fee in ("", ", fee")
 )  # fmt: skip
 _ARBITRAGE_NOTE = (
     "trades against residuals of a reconstruction by factors of generated windows, without fees and"
-    " with 0.03 % (fee); VaR, ES: losses of an hour; CAGR of so few days is no promise"
+    " with 0.03 % (fee); VaR, ES: losses of an hour; means over folds, each of so few days that a"
+    " CAGR is no promise"
 )
 _SECTIONS: tuple[tuple[str, Columns, str], ...] = (
     ("Ranks", _RANKS, _RANKS_NOTE),

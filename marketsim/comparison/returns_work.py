@@ -27,7 +27,8 @@ def measure_windows(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> 
 
     Returns
     -------
-    dict of JSON values: ``fit`` (None without a model), ``sample``, ``figures``, ``fan``
+    dict of JSON values: ``fit`` (None without a model), ``sample``, ``figures``, ``failed``
+        (why, by measure), ``fan``
 
     Raises
     ------
@@ -38,11 +39,12 @@ def measure_windows(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> 
     with one_thread():
         fit, fake, drawing_s = _draw(train, len(test), models, job)
         fake = measures.priced_like(fake, test)
-        found = measures.figures(job["measures"], train, test, fake, job["seed"])
+        found, failed = measures.figures(job["measures"], train, test, fake, job["seed"])
     return {
         "fit": fit,
         "sample": {"windows": len(fake), "wall_s": drawing_s},
         "figures": measures.plain(found),
+        "failed": failed,
         "fan": measures.fan(fake),
     }
 
