@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_bars import bars_of
+from tiny_returns import TinyNetwork
 
 from marketsim import cli
 from marketsim.comparison import returns, returns_tasks
 from marketsim.comparison.returns import ReturnsComparison
 from marketsim.comparison.returns_content import content_of, mean_ranks, summary
 from marketsim.comparison.returns_measures import MEASURES, RANKED
+from marketsim.comparison.returns_models import Fitted, fitted
 from marketsim.comparison.returns_plan import ReturnsPlan, split
 from marketsim.comparison.returns_plots import gaps_figure, tasks_figure
 from marketsim.comparison.returns_report import headline
@@ -434,3 +437,35 @@ def test_rows_and_budgets() -> None:
     assert steps_of("past", budgets) is None and steps_of("timevae", budgets) is None
     with pytest.raises(ConfigError, match="train-steps: unknown network 'gaussian'"):
         check_budgets({"gaussian": 4})
+
+
+def test_an_interrupted_training_goes_on_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = split(made_windows(), 0)[0]
+    token = {"seed": 4}
+
+    def fit(folder: str) -> Fitted:
+        return fitted(tmp_path / folder, train, "tiny-returns", {}, 50, 4, token)
+
+    steps, forward = [], TinyNetwork.forward
+
+    def stop(self: TinyNetwork, batch: Any) -> Any:
+        steps.append(0)
+        if len(steps) == 30:
+            signal.raise_signal(signal.SIGINT)
+        return forward(self, batch)
+
+    monkeypatch.setattr(TinyNetwork, "forward", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit("stopped")
+    assert not (tmp_path / "stopped/fit.json").exists()
+    model = fit("stopped")
+    assert model.resumed and len(steps) == 50
+    whole = fit("whole")
+    assert not whole.resumed and len(steps) == 100
+    drawn = [one.generator.sample(9, seed=1) for one in (model, whole)]
+    np.testing.assert_array_equal(*drawn)
+    assert fit("whole").wall_s == whole.wall_s and len(steps) == 100  # it is there already
+    other = fitted(tmp_path / "stopped", train, "tiny-returns", {}, 3, 4, {"seed": 4, "steps": 3})
+    assert not other.resumed and len(steps) == 103
