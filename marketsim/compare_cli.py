@@ -128,7 +128,7 @@ def compare_returns(
         rows: Which rows, or groups of them (default: all). Groups: reference, bootstrap, classical,
                 neural, ablation. Rows: zeros, past, recent, block-bootstrap, gaussian,
                 garch-copula, timevae, cosci-gan, quant-gan, tail-gan, diffusion-ts, fourier-flow,
-                cms-vae, cms-vae-past, cms-vae-plain-elbo, ...
+                cms-vae, cms-vae-unconditional, cms-vae-plain-elbo, ...
         measures: Which measures (default: all): risk, returns, scores, memory.
         seeds: Models of each row on each split.
         splits: Test parts of 15 % of the windows, the last one first; training is what lies before.

@@ -432,8 +432,11 @@ def test_rows_and_budgets() -> None:
     assert check_rows(None) == list(ROWS) == check_rows([])
     assert check_rows(["classical", "zeros"]) == ["zeros", "gaussian", "garch-copula"]
     assert set(check_rows(["ablation"])) == set(ABLATION.values())  # the whole model among them
-    budgets = check_budgets({"cms-vae": 7, "cms-vae-past": 9})
-    assert steps_of("cms-vae-plain-elbo", budgets) == 7 and steps_of("cms-vae-past", budgets) == 9
+    budgets = check_budgets({"cms-vae": 7, "cms-vae-unconditional": 9})
+    assert (
+        steps_of("cms-vae-plain-elbo", budgets) == 7
+        and steps_of("cms-vae-unconditional", budgets) == 9
+    )
     assert steps_of("past", budgets) is None and steps_of("timevae", budgets) is None
     with pytest.raises(ConfigError, match="train-steps: unknown network 'gaussian'"):
         check_budgets({"gaussian": 4})

@@ -196,7 +196,7 @@ def tasks_figure(content: Mapping[str, Any]) -> Figure | None:
 def _chosen(rows: Mapping[str, Any]) -> list[str]:
     """Rows that get a panel: with the conditioned ones first among equals, at most so many."""
     first = [name for name in ("past", "recent", "gaussian", "garch-copula", VAR_BASE, "tail-gan",
-                               "cms-vae", "cms-vae-past") if name in rows]  # fmt: skip
+                               "cms-vae", "cms-vae-unconditional") if name in rows]  # fmt: skip
     chosen = {*first, *[name for name in rows if name not in first][: _MOST_FANS - len(first)]}
     return [name for name in rows if name in chosen]
 

@@ -35,7 +35,7 @@ def _best(rows: Rows, kind: str) -> Iterator[str]:
         order = sorted(ranks, key=lambda name: ranks[name])
         first = ", ".join(f"{name} ({ranks[name]:.2f})" for name in order[:3])
         said = f"Mean rank on the {kind} strategies among {who}: {first} lead"
-        for name in ("cms-vae", "cms-vae-past"):
+        for name in ("cms-vae", "cms-vae-unconditional"):
             if name in order[3:]:
                 place = 1 + sum(rank < ranks[name] for rank in ranks.values())
                 said += f"; {name} is number {place} of {len(order)}"
@@ -44,7 +44,7 @@ def _best(rows: Rows, kind: str) -> Iterator[str]:
 
 
 def _var(rows: Rows, kind: str) -> Iterator[str]:
-    for name in ("cms-vae", "cms-vae-past"):
+    for name in ("cms-vae", "cms-vae-unconditional"):
         change = rows.get(name, {}).get("var_change_percent", {}).get(kind)
         if change is not None:
             verdict = "reaches" if change <= PAPER_VAR_CHANGE else "does not reach"
