@@ -170,7 +170,8 @@ class DiffusionTS(NetworkReturns):
     ----------
     levels : of noise that it learns.
     drawn_levels : of these that drawing goes through.
-    chance : share of fresh noise in drawing: 0 none (DDIM), 1 all (DDPM).
+    chance : share of fresh noise in drawing: 0 none (DDIM), 1 all (DDPM); over few levels, windows
+        that are drawn with it vary too little.
     fourier : weight of the error of the Fourier transform.
     width, heads, layers : of the transformer; ``layers`` of its decoder.
 
@@ -182,12 +183,12 @@ class DiffusionTS(NetworkReturns):
     name = "diffusion-ts"
     sampling = ("drawn_levels", "chance")
     training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 1500, "batch": 64, "learning_rate": 2e-3, "weight_decay": 0.0, "patience": 0,
+        "steps": 1200, "batch": 64, "learning_rate": 2e-3, "weight_decay": 0.0, "patience": 0,
         "average": 0.995,
     }  # fmt: skip
 
-    def __init__(self, levels: int = 200, drawn_levels: int = 50, chance: float = 1.0,
-                 fourier: float = 0.1, width: int = 48, heads: int = 4,
+    def __init__(self, levels: int = 200, drawn_levels: int = 20, chance: float = 0.0,
+                 fourier: float = 0.03, width: int = 48, heads: int = 4,
                  layers: int = 2) -> None:  # fmt: skip
         self._sizes = {
             "levels": integer("levels", levels, 2),

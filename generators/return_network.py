@@ -183,4 +183,4 @@ class NetworkReturns(ReturnGenerator):
         self._sampler().load_state_dict(weights)
 
 
-__all__ = ["Conditions", "NetworkReturns", "ReturnNetwork", "WindowTask"]
+__all__ = ["AT_ONCE", "Conditions", "NetworkReturns", "ReturnNetwork", "WindowTask"]

@@ -95,11 +95,15 @@ class TailGanNetwork(AdversarialNetwork):
         super().__init__()
         self.steps, self.assets, self.noise = steps, assets, noise
         self.strategies = [strategy(name) for name in strategies]
+        last = nn.Linear(2 * hidden, steps * assets)
+        nn.init.zeros_(last.bias)
         self.generator = nn.Sequential(
             nn.Linear(noise, hidden), nn.LeakyReLU(0.2),
-            nn.Linear(hidden, 2 * hidden), nn.LeakyReLU(0.2),
-            nn.Linear(2 * hidden, steps * assets),
+            nn.Linear(hidden, 2 * hidden), nn.LeakyReLU(0.2), last,
         )  # fmt: skip
+        with torch.no_grad():
+            # tails alone do not tell a drift from a deviation: begin with that of the returns
+            last.weight /= self.generator(torch.randn(256, noise)).std()
         self.critics = TailDiscriminator(hidden)
         self.register_buffer("mean", torch.zeros(assets))
         self.register_buffer("scale", torch.ones(assets))
@@ -159,8 +163,8 @@ class TailGAN(NetworkReturns):
 
     name = "tail-gan"
     training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 1800, "batch": 512, "learning_rate": 2e-3, "weight_decay": 0.0, "patience": 0,
-        "average": 0.98,
+        "steps": 1800, "batch": 512, "learning_rate": 1e-3, "weight_decay": 0.0, "momentum": 0.5,
+        "patience": 0, "average": 0.98,
     }  # fmt: skip
 
     def __init__(self, strategies: Sequence[str] = TRAINING, noise: int = 64,

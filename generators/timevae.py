@@ -150,7 +150,7 @@ class TimeVAE(NetworkReturns):
 
     name = "timevae"
     training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 5000, "batch": 128, "learning_rate": 2e-3, "weight_decay": 0.0, "patience": 0,
+        "steps": 4500, "batch": 128, "learning_rate": 2e-3, "weight_decay": 0.0, "patience": 0,
     }  # fmt: skip
 
     def __init__(self, latent: int = 16, width: int = 24, powers: int = 2, seasons: int = 4,

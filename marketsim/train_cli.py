@@ -42,6 +42,7 @@ def train(
     learning_rate: Number = None,
     warm_up: Count = None,
     weight_decay: Number = None,
+    momentum: Number = None,
     average: Number = None,
     evaluate_every: Count = None,
     patience: Count = None,
@@ -62,7 +63,8 @@ def train(
 
     Args:
         model: Of order flow: trades, cgan, poisson, bootstrap. Of returns: bootstrap-returns,
-                block-bootstrap, garch-copula, gaussian.
+                block-bootstrap, garch-copula, gaussian, timevae, fourier-flow, quant-gan,
+                cosci-gan, tail-gan, diffusion-ts.
         data: A LOBSTER zip or CSV, the folder of a saved tape, or `synthetic`; several times for
                 several tapes. PATH@09:30-13:30 is a part of one. For returns: CSV or Parquet files
                 of bars, or an archive of windows (.npz).
@@ -72,11 +74,13 @@ def train(
         until: Take all tapes of --data to this time of day where they do not say.
         parameters: Set a parameter of the model, such as architecture=tokens or layers=4.
         seed: Of first weights and batches.
-        steps: Updates at most (default 3000; cgan and the encoder have settings of their own).
+        steps: Updates at most (default 3000; cgan, the encoder and networks of returns have
+                settings of their own).
         batch: Windows an update (default 16).
         learning_rate: Its peak (default 0.0015).
         warm_up: Steps in which it rises (default 100).
         weight_decay: Of matrices (default 0.1).
+        momentum: Decay of the running mean of gradients (default 0.9).
         average: Decay of the running mean of the weights, which is what is kept (default 0.999).
         evaluate_every: Steps between two looks at the held-out data (default 200).
         patience: Looks without a better one after which it stops, 0: never (default 5).
@@ -95,9 +99,10 @@ def train(
     """
     given = {
         "steps": steps, "batch": batch, "learning_rate": learning_rate, "warm_up": warm_up,
-        "weight_decay": weight_decay, "average": average, "evaluate_every": evaluate_every,
-        "patience": patience, "checkpoint_every_s": checkpoint_every_s, "device": device,
-        "threads": threads, "bfloat16": bfloat16, "tensorboard": tensorboard,
+        "weight_decay": weight_decay, "momentum": momentum, "average": average,
+        "evaluate_every": evaluate_every, "patience": patience,
+        "checkpoint_every_s": checkpoint_every_s, "device": device, "threads": threads,
+        "bfloat16": bfloat16, "tensorboard": tensorboard,
     }  # fmt: skip
     from marketsim.generators.base import RETURNS
 

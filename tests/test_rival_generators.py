@@ -14,7 +14,7 @@ from marketsim import generators
 from marketsim.data.return_windows import as_windows
 from marketsim.errors import ConfigError, DataError, ModelError
 from marketsim.generators.adversary import slope_penalty
-from marketsim.generators.diffusion_ts import noise_levels, strongest_terms
+from marketsim.generators.diffusion_ts import DiffusionTsNetwork, noise_levels, strongest_terms
 from marketsim.generators.fourier_flow import FourierFlowNetwork, rotation
 from marketsim.generators.lambert import fit_delta, gaussianised, heavier
 from marketsim.generators.quant_gan import Temporal
@@ -318,6 +318,28 @@ def test_a_flow_has_an_inverse_and_its_volume(steps: int, assets: int) -> None:
 def test_noise_grows_to_the_end() -> None:
     remaining = noise_levels(100)
     assert (remaining.diff() < 0).all() and remaining[0] > 0.99 and remaining[-1] < 1e-3
+
+
+@pytest.mark.parametrize(("drawn_levels", "chance"), [(50, 0.0), (100, 1.0)])
+def test_a_denoiser_that_is_right_leads_to_the_right_deviation(
+    drawn_levels: int, chance: float
+) -> None:
+    network = DiffusionTsNetwork(
+        3, 2, levels=100, drawn_levels=drawn_levels, chance=chance, fourier=0.0, width=8, heads=2,
+        layers=1,
+    )  # fmt: skip
+    mean, scale = 1.5, 0.5  # of independent normal values
+
+    class Exact(torch.nn.Module):
+        def forward(self, noisy: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            share = network.remaining[level, None, None]
+            gain = share.sqrt() * scale**2 / (share * scale**2 + 1 - share)
+            return mean + gain * (noisy - share.sqrt() * mean)
+
+    network.denoiser = Exact()  # type: ignore[assignment]
+    drawn = network.draw(20_000, torch.Generator().manual_seed(0), None)
+    torch.testing.assert_close(drawn.mean((0, 1)), torch.full((2,), mean), atol=0.02, rtol=0)
+    torch.testing.assert_close(drawn.std((0, 1)), torch.full((2,), scale), atol=0, rtol=0.05)
 
 
 def test_only_the_strongest_waves_remain() -> None:

@@ -125,7 +125,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("name", "value"),
     [
         ("steps", 25), ("batch", 5), ("learning_rate", 1e-3), ("warm_up", 5),
-        ("weight_decay", 0.2), ("average", 0.5),
+        ("weight_decay", 0.2), ("momentum", 0.5), ("average", 0.5),
     ],
 )  # fmt: skip
 def test_another_trainings_checkpoint_is_refused_by_name(

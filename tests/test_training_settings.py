@@ -55,6 +55,27 @@ class Still(Watched):
                 + 0 * sum(weight.sum() for weight in network.parameters())}  # fmt: skip
 
 
+class Once(Watched):
+    """A loss that moves a bias in the first step only; ``seen`` is the bias before each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[float] = []
+
+    def losses(self, network: Any, batch: dict[str, torch.Tensor]) -> Any:
+        bias = network.heads.copy_level.bias
+        self.seen.append(float(bias.detach().sum()))
+        return {"once": bias.sum() * (len(self.seen) == 1)}
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_momentum_is_honoured(momentum: float) -> None:
+    task = Once()
+    train(network(), task, Training(steps=4, batch=1, warm_up=0, momentum=momentum))
+    moved = np.diff(task.seen) != 0
+    assert moved.tolist() == ([True] * 3 if momentum else [True, False, False])
+
+
 def test_decay_and_average_are_honoured() -> None:
     start = network().state_dict()
     for decay in (0.0, 0.4):
@@ -128,7 +149,7 @@ NAN = float("nan")
         ("threads", (0, None)), ("warm_up", (-1, 0.5, NAN)), ("patience", (-1, 1.5, NAN)),
         ("learning_rate", (0, -1e-3, NAN, float("inf"), "1e-3")),
         ("checkpoint_every_s", (0, NAN)), ("weight_decay", (-0.1, NAN, None)),
-        ("average", (1.0, -0.1, NAN)), ("device", (0, "")), ("bfloat16", (1, "yes")),
+        ("average", (1.0, -0.1, NAN)), ("momentum", (1.0, -0.1, NAN)), ("device", (0, "")), ("bfloat16", (1, "yes")),
         ("tensorboard", (3, "")),
     ],
 )  # fmt: skip
