@@ -109,6 +109,11 @@ def test_gaps_that_cannot_be() -> None:
         risk.gaps(made(0), made(0), [])
     with pytest.raises(ConfigError, match="unknown strategy 'XX'"):
         risk.gaps(made(0), made(0), ["XX"])
+    with pytest.raises(ConfigError, match=r"strategies: must be different, was \['MR', 'MR'\]"):
+        risk.gaps(made(0), made(0), [strategy("MR"), strategy("MR", window=6)])
+    wild = changed(made(0), np.full((40, 24, 2), 100.0))
+    with pytest.raises(DataError, match="too large for prices, .* window 0 step 7 .* becomes inf"):
+        risk.gaps(made(0), wild)
 
 
 def test_performance_by_hand() -> None:

@@ -71,9 +71,23 @@ class Windows:
 
     @property
     def prices(self) -> NDArray[np.float64]:
-        """Prices after each return, float64[n, T, d]; the initial ones are not among them."""
-        grown = np.exp(np.cumsum(self.log_returns, axis=1, dtype=np.float64))
-        return self.initial_prices[:, None] * grown
+        """Prices after each return, float64[n, T, d]; the initial ones are not among them.
+
+        Raises
+        ------
+        DataError : returns so large that a price is no number, or 0
+        """
+        with np.errstate(over="ignore", under="ignore"):
+            grown = np.exp(np.cumsum(self.log_returns, axis=1, dtype=np.float64))
+            prices = self.initial_prices[:, None] * grown
+        wrong = ~(np.isfinite(prices) & (prices > 0))
+        if wrong.any():
+            window, step, asset = (int(i) for i in np.argwhere(wrong)[0])
+            raise DataError(
+                f"windows.log_returns: too large for prices, that of window {window} step {step} "
+                f"asset {asset} becomes {prices[window, step, asset]}"
+            )
+        return prices
 
     def series(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """All returns once, in order of time, and where each one's successor is.

@@ -58,7 +58,7 @@ def gaps(real: Windows, fake: Windows, strategies: Iterable[str | Strategy] = TR
     Raises
     ------
     ConfigError
-        For an unknown strategy, or none.
+        For an unknown strategy, none, or one kind of strategy twice.
     DataError
         If windows differ in steps or assets.
     """
@@ -72,6 +72,9 @@ def gaps(real: Windows, fake: Windows, strategies: Iterable[str | Strategy] = TR
     plans = [strategy(name) for name in strategies]
     if not plans:
         raise ConfigError("strategies: must be one or more, was none")
+    names = [plan.name for plan in plans]
+    if len(set(names)) < len(names):  # rows are by name
+        raise ConfigError(f"strategies: must be different, was {names}")
     sides = real.prices, fake.prices
     rows = {}
     for plan in plans:
