@@ -241,6 +241,8 @@ def _command(given: list[str]) -> int:
         )
     except MarketSimError as error:
         return _fail(str(error))
+    except MemoryError as error:
+        return _fail(f"not enough memory for this: {error or 'ask for less'}")
     except BrokenPipeError:  # the reader of our output has left: `marketsim ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

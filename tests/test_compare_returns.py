@@ -426,6 +426,7 @@ def test_bars_that_are_too_few_are_refused(bars: Path, archive: Path, tmp_path: 
     plan = plan_of(archive, bars=(str(tmp_path / "three.parquet"),))
     with pytest.raises(DataError, match="must be of more than 3 assets"):
         ReturnsComparison(plan, ["past"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_rows_and_budgets() -> None:

@@ -142,6 +142,7 @@ def test_another_model_is_not_replaced(
         (["--device", "cuda"], "--device: {model} is a generator of returns"),
         (["--regime", "3"], "conditions: no window of regime 3 was learned (known: none)"),
         (["--n", "0"], "n must be >= 1, was 0"),
+        (["--n", "1000000000000000"], "not enough memory for this: Unable to allocate"),
         (["--set", "recent=0.5"], "unknown key 'recent'"),
     ],
 )
@@ -222,4 +223,7 @@ def test_an_archive_takes_no_settings_of_windows(
     for name, value in (("window", "5"), ("stride", "2"), ("price", "mid")):
         shown = error_of(capsys, [*line, f"--{name}", value])
         assert f"{name}: windows of an archive are made already" in shown
+        together = ["compare", "returns", "--data", str(archive), "--out", str(tmp_path / "both")]
+        shown = error_of(capsys, [*together, f"--{name}", value])
+        assert f"{name}: windows of an archive are made already, of" in shown
     assert cli.main([*line, "--assets", "BTC,ETH,BNB", "--quiet"]) == 0

@@ -81,8 +81,8 @@ class ReturnsComparison:
         identity = {
             "experiment": "compare returns", "version": marketsim.__version__, "data": self.data,
         }  # fmt: skip
-        self.store = RunStore(out, identity)
         self.folds, self.bars = self._open_bars()
+        self.store = RunStore(out, identity)
         self.failures: dict[str, str] = {}
         self.found: list[Part] = []
 

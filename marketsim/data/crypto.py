@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Location = str | os.PathLike[str]
 
+#: Returns in a window, where nobody says how many.
+STEPS = 24
 #: Numeric times above these are milli-, micro- and nanoseconds since 1970.
 _UNITS = ((1e17, 1_000_000_000), (1e14, 1_000_000), (1e11, 1_000))
 #: A grid of more times than so many for each bar is taken for a mistake.
@@ -78,7 +80,7 @@ def read_bars(paths: Location | Sequence[Location] | Mapping[str, Location]) -> 
 
 def open_windows(
     paths: Sequence[Location],
-    steps: int = 24,
+    steps: int = STEPS,
     stride: int = 1,
     assets: Sequence[str] | None = None,
     price: str = "close",
@@ -87,7 +89,8 @@ def open_windows(
 
     Raises
     ------
-    ConfigError, DataError : as those two do; bars and archives together, or several archives
+    ConfigError, DataError : as those two do; bars and archives together, or several archives;
+        steps, a stride or a price other than the default with an archive that is not made so
     """
     archives = [path for path in paths if Path(path).suffix == ".npz"]
     if not archives:
@@ -95,6 +98,15 @@ def open_windows(
     if len(paths) > 1:
         raise DataError(f"data: an archive of windows must be alone, was with {len(paths) - 1}")
     windows = read_windows(archives[0])
+    for name, value, usual in (
+        ("window", steps, (STEPS, windows.steps)), ("stride", stride, (1,)),
+        ("price", price, ("close",)),
+    ):  # fmt: skip
+        if value not in usual:
+            raise DataError(
+                f"{name}: windows of an archive are made already, of {windows.steps} returns, and"
+                f" take no such setting, was {value!r}"
+            )
     if assets is not None and tuple(assets) != windows.symbols:
         raise DataError(f"assets: must be {list(windows.symbols)}, as in the archive")
     windows.refuse_constant()
