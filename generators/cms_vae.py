@@ -14,6 +14,7 @@ from marketsim.generators.cms_vae_network import DILATIONS, CmsVaeNetwork, Condi
 from marketsim.generators.efpl import Target, Weights, targets
 from marketsim.generators.flows import array_of
 from marketsim.generators.return_network import Floats, NetworkReturns, ReturnNetwork
+from marketsim.generators.returns import values_of
 from marketsim.strategies import TRAINING, strategy
 
 #: Pasts that are kept, to draw windows for where none is given.
@@ -89,23 +90,27 @@ class CmsVae(NetworkReturns):
                 "conditions: this model takes none; one made with condition='label' or 'past' does"
             )
         if self.condition == "label":
-            labels = super()._given(conditions, n)
-            if self.network is not None:
-                self._refuse_unknown(labels)
-            return labels
-        pasts = np.asarray(conditions)
-        assets = len(self.symbols) or pasts.shape[-1]
-        if pasts.shape != (n, self.past, assets) or pasts.dtype.kind != "f":
+            return super()._given(conditions, n)
+        pasts = values_of(conditions)
+        if pasts.shape[:2] != (n, self.past) or pasts.ndim != 3 or pasts.dtype.kind != "f":
             raise ConfigError(
-                f"conditions: must be returns [{n}, {self.past}, {assets}] before the windows, was "
+                f"conditions: must be returns [{n}, {self.past}, assets] before the windows, was "
                 f"{pasts.dtype}{list(pasts.shape)}"
             )
         if not np.isfinite(pasts).all():
             raise DataError("conditions: returns must be finite")
         return pasts.astype(np.float32)
 
-    def _refuse_unknown(self, labels: NDArray[np.int64]) -> None:
-        known = np.unique(self._labels_seen)
+    def _refuse_unknown(self, condition: NDArray[Any]) -> None:
+        """Raise :class:`ConfigError` for a label, or a number of assets, that it does not know."""
+        if self.condition == "past":
+            if condition.shape[2] != len(self.symbols):
+                raise ConfigError(
+                    f"conditions: must be returns of {len(self.symbols)} assets before the windows,"
+                    f" was of {condition.shape[2]}"
+                )
+            return
+        labels, known = condition, np.unique(self._labels_seen)
         unknown = labels[~np.isin(labels, known)]
         if len(unknown):
             raise ConfigError(
@@ -129,6 +134,7 @@ class CmsVae(NetworkReturns):
                         f" {self.least} at least, were of {int(known.sum())} of {len(windows)}"
                     )
                 windows, condition = windows.take(known), condition[known]
+            self._refuse_unknown(condition)
             first = len(windows) - int(np.ceil(self.recent * len(windows)))
             rows = np.linspace(first, len(windows) - 1, min(KEPT, len(windows) - first))
             self._pasts = condition[rows.round().astype(int)]
@@ -217,9 +223,11 @@ class CmsVae(NetworkReturns):
         return WindowTask(**tensors)
 
     def _draw(self, n: int, condition: "NDArray[Any] | None", rng: np.random.Generator) -> Floats:
-        if condition is None and self.condition == "label":
+        if condition is not None:
+            self._refuse_unknown(condition)
+        elif self.condition == "label":
             condition = self._labels_seen[rng.integers(len(self._labels_seen), size=n)]
-        elif condition is None and self.condition == "past":
+        elif self.condition == "past":
             condition = self._pasts[rng.integers(len(self._pasts), size=n)]
         if condition is not None and self.condition == "past":
             condition = self._scaled(condition)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from marketsim.checks import choice, integer
 from marketsim.data.return_windows import Windows
-from marketsim.errors import ModelError
+from marketsim.errors import DataError, ModelError
 from marketsim.generators.base import FitProgress
 from marketsim.generators.flows import array_of
 from marketsim.generators.returns import ReturnGenerator
@@ -54,6 +54,11 @@ class GarchCopula(ReturnGenerator):
         """Fit each asset on the returns in order of time, gaps closed up, then the copula."""
         returns = windows.series()[0].astype(np.float64)
         self._scale = returns.std(axis=0)
+        still = np.flatnonzero(np.ptp(returns, axis=0) == 0)
+        if len(still):
+            raise DataError(
+                f"windows: {windows.symbols[still[0]]} is constant: its returns do not vary"
+            )
         fits = []
         for asset, symbol in enumerate(windows.symbols):
             fits.append(self._fit_asset(symbol, returns[:, asset] / self._scale[asset]))

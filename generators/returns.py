@@ -64,7 +64,11 @@ class ReturnGenerator(Generator):
         order = np.argsort(windows.start_s, kind="stable")  # unknown ones are taken as oldest
         windows = windows.take(order)
         self._about(windows.symbols, windows.steps, windows.step_s, windows.initial_prices[-1])
-        self._learn(windows, None if given is None else given[order], seed, progress)
+        try:
+            self._learn(windows, None if given is None else given[order], seed, progress)
+        except BaseException:  # an interrupt, too: what is half learned is not fitted
+            self._about((), 0, 0, np.zeros(0))
+            raise
         return self
 
     def sample(self, n: int, conditions: Conditions | None = None, *, seed: int = 0) -> Returns:
@@ -85,7 +89,7 @@ class ReturnGenerator(Generator):
         integer("n", n, 1)
         given = None
         if conditions is not None:
-            one = np.asarray(conditions)
+            one = values_of(conditions)
             given = self._given(
                 np.broadcast_to(one, (n, *one.shape)) if self._alone(one) else one, n
             )
@@ -184,10 +188,25 @@ class ReturnGenerator(Generator):
         """Conditions of n windows, checked: labels, where a model says nothing else."""
         if not self.conditional:
             raise ConfigError(f"conditions: model {self.name!r} takes none")
-        labels = np.asarray(conditions)
+        labels = values_of(conditions)
         if labels.shape != (n,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+            numbers = labels.size and labels.dtype.kind in "iuf"
             raise ConfigError(
                 f"conditions: must be {n} whole numbers >= 0, was {labels.dtype}"
-                f"{list(labels.shape)}" + (f" from {labels.min()}" if labels.size else "")
+                f"{list(labels.shape)}" + (f" from {labels.min()}" if numbers else "")
             )
         return labels.astype(np.int64)
+
+
+def values_of(conditions: Any) -> NDArray[Any]:
+    """Conditions as an array of whatever kind.
+
+    Raises
+    ------
+    ConfigError
+        For lists of different lengths.
+    """
+    try:
+        return np.asarray(conditions)
+    except ValueError as error:
+        raise ConfigError("conditions: must be as long in each row, and were not") from error

@@ -257,7 +257,7 @@ def test_conditions_that_are_refused() -> None:
     with pytest.raises(ConfigError, match="condition='label' needs labels"):
         fit(condition="label")
     past = fit(condition="past", past=12)
-    with pytest.raises(ConfigError, match=r"must be returns \[3, 12, 2\] before the windows"):
+    with pytest.raises(ConfigError, match=r"must be returns \[3, 12, assets\] before the windows"):
         past.sample(3, np.zeros((3, 11, 2), np.float32))
     with pytest.raises(DataError, match="returns must be finite"):
         past.sample(3, np.full((12, 2), np.nan, np.float32))
@@ -265,3 +265,39 @@ def test_conditions_that_are_refused() -> None:
         generators.create("cms-vae", condition="past").sample_path(5)
     with pytest.raises(DataError, match="needs 16 at least, had 9"):
         fit(PAST.take(slice(0, 9)))
+
+
+def test_an_earlier_fit_does_not_matter_to_the_next() -> None:
+    labels = np.arange(len(PAST)) % 2
+    told = fit(condition="label", conditions=labels)
+    told.fit(PAST, labels + 1, training=BRIEF)
+    assert np.array_equal(
+        told.sample(3, 2), fit(condition="label", conditions=labels + 1).sample(3, 2)
+    )
+    wider = cut(moody(400, assets=3))
+    past = fit(condition="past", past=12).fit(wider, training=BRIEF)
+    before, known = wider.pasts(12)
+    past.fit(wider.take(known), before[known], training=BRIEF)
+    assert past.sample(2, np.zeros((12, 3), np.float32)).shape == (2, 24, 3)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        (5, r"must be returns \[\d+, 12, assets\] before the windows, was int64"),
+        (np.zeros(len(PAST), np.int64), "must be returns"),
+        ([[1], [1, 2]], "must be as long in each row"),
+        (np.zeros((len(PAST), 12, 3)), "must be returns of 2 assets .* was of 3"),
+    ],
+)
+def test_pasts_that_are_none(conditions: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"conditions: {said}"):
+        fit(condition="past", past=12, conditions=conditions)
+
+
+def test_a_fit_that_failed_leaves_nothing_to_draw_from() -> None:
+    model = generators.create("cms-vae", **SMALL, strategies=["MR"])
+    with pytest.raises(DataError, match="MR needs 14 steps"):
+        model.fit(cut(SERIES, 5), training=BRIEF)
+    with pytest.raises(ModelError, match="has not been fitted yet"):
+        model.sample(2)

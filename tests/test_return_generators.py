@@ -279,6 +279,17 @@ def test_only_the_t_copula_crashes_together(copula: str, least: float, most: flo
     assert least < (worst[:, 0] & worst[:, 1]).mean() / 0.001 < most
 
 
+def test_garch_of_a_price_that_grows_evenly() -> None:
+    with pytest.raises(DataError, match="asset 1 is constant: its returns do not vary"):
+        generators.create("garch-copula").fit(np.full((60, 24, 2), 0.01, np.float32))
+
+
+def test_labels_that_are_words() -> None:
+    model = generators.create("bootstrap-returns").fit(np.ones((4, 3, 1), np.float32))
+    with pytest.raises(ConfigError, match="conditions: must be 3 whole numbers >= 0, was <U4"):
+        model.sample(3, "bear")
+
+
 def test_garch_that_cannot_be_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="BTC: GARCH needs 50 returns at least, had 24"):
         generators.create("garch-copula").fit(PAST.take([0]))
