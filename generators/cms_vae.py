@@ -225,10 +225,9 @@ class CmsVae(NetworkReturns):
     def _draw(self, n: int, condition: "NDArray[Any] | None", rng: np.random.Generator) -> Floats:
         if condition is not None:
             self._refuse_unknown(condition)
-        elif self.condition == "label":
-            condition = self._labels_seen[rng.integers(len(self._labels_seen), size=n)]
-        elif self.condition == "past":
-            condition = self._pasts[rng.integers(len(self._pasts), size=n)]
+        elif self.condition != "none":
+            seen: NDArray[Any] = self._pasts if self.condition == "past" else self._labels_seen
+            condition = seen[rng.integers(len(seen), size=n)]
         if condition is not None and self.condition == "past":
             condition = self._scaled(condition)
         self.network.latent_scale = self.latent_scale
