@@ -13,7 +13,12 @@ from marketsim.errors import ConfigError, DataError
 from marketsim.generators.cms_vae_network import DILATIONS, CmsVaeNetwork, Condition, Shape
 from marketsim.generators.efpl import Target, Weights, targets
 from marketsim.generators.flows import array_of
-from marketsim.generators.return_network import Floats, NetworkReturns, ReturnNetwork
+from marketsim.generators.return_network import (
+    Floats,
+    NetworkReturns,
+    ReturnNetwork,
+    WindowTask,
+)
 from marketsim.strategies import TRAINING, strategy
 
 #: Pasts that are kept, to draw windows for where none is given.
@@ -89,22 +94,25 @@ class CmsVae(NetworkReturns):
                 "conditions: this model takes none; one made with condition='label' or 'past' does"
             )
         if self.condition == "label":
-            labels = super()._given(conditions, n)
-            if self.network is not None:
-                self._refuse_unknown(labels)
-            return labels
+            return super()._given(conditions, n)
         pasts = np.asarray(conditions)
-        assets = len(self.symbols) or pasts.shape[-1]
-        if pasts.shape != (n, self.past, assets) or pasts.dtype.kind != "f":
+        if pasts.ndim != 3 or pasts.shape[:2] != (n, self.past) or pasts.dtype.kind != "f":
             raise ConfigError(
-                f"conditions: must be returns [{n}, {self.past}, {assets}] before the windows, was "
+                f"conditions: must be returns [{n}, {self.past}, d] before the windows, was "
                 f"{pasts.dtype}{list(pasts.shape)}"
             )
         if not np.isfinite(pasts).all():
             raise DataError("conditions: returns must be finite")
         return pasts.astype(np.float32)
 
-    def _refuse_unknown(self, labels: NDArray[np.int64]) -> None:
+    def _refuse_assets(self, pasts: NDArray[Any]) -> None:
+        if pasts.shape[2] != len(self.symbols):
+            raise ConfigError(
+                f"conditions: must be returns of {len(self.symbols)} assets, as the windows, were"
+                f" of {pasts.shape[2]}"
+            )
+
+    def _refuse_unknown(self, labels: NDArray[Any]) -> None:
         known = np.unique(self._labels_seen)
         unknown = labels[~np.isin(labels, known)]
         if len(unknown):
@@ -129,6 +137,7 @@ class CmsVae(NetworkReturns):
                         f" {self.least} at least, were of {int(known.sum())} of {len(windows)}"
                     )
                 windows, condition = windows.take(known), condition[known]
+            self._refuse_assets(condition)
             first = len(windows) - int(np.ceil(self.recent * len(windows)))
             rows = np.linspace(first, len(windows) - 1, min(KEPT, len(windows) - first))
             self._pasts = condition[rows.round().astype(int)]
@@ -203,8 +212,6 @@ class CmsVae(NetworkReturns):
         )
 
     def _task(self, windows: Windows, condition: "NDArray[Any] | None") -> Any:
-        from marketsim.generators.return_network import WindowTask
-
         scaled = self._scaled(windows.log_returns)
         self.network.carry.data.copy_(torch.from_numpy(_carried(scaled)))
         tensors = {"returns": torch.from_numpy(scaled)}
@@ -217,11 +224,14 @@ class CmsVae(NetworkReturns):
         return WindowTask(**tensors)
 
     def _draw(self, n: int, condition: "NDArray[Any] | None", rng: np.random.Generator) -> Floats:
-        if condition is None and self.condition == "label":
-            condition = self._labels_seen[rng.integers(len(self._labels_seen), size=n)]
-        elif condition is None and self.condition == "past":
-            condition = self._pasts[rng.integers(len(self._pasts), size=n)]
-        if condition is not None and self.condition == "past":
+        if self.condition == "label":
+            if condition is None:
+                condition = self._labels_seen[rng.integers(len(self._labels_seen), size=n)]
+            self._refuse_unknown(condition)
+        elif self.condition == "past":
+            if condition is None:
+                condition = self._pasts[rng.integers(len(self._pasts), size=n)]
+            self._refuse_assets(condition)
             condition = self._scaled(condition)
         self.network.latent_scale = self.latent_scale
         return super()._draw(n, condition, rng)
