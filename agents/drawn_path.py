@@ -75,3 +75,22 @@ def returns_model(model: Any, sampling: Mapping[str, Any] | None) -> tuple[Any, 
         what = getattr(found, "name", found)
         raise ConfigError(f"model must draw windows of returns, {what!r} does not")
     return found, digest
+
+
+def plain_conditions(conditions: Any) -> Any:
+    """Conditions of a window, a number or lists of lists of them, as plain values; None is none.
+
+    Raises
+    ------
+    ConfigError
+        If they are anything else.
+    """
+    if conditions is None:
+        return None
+    try:
+        found = np.asarray(conditions)
+    except ValueError:  # lists of different lengths
+        found = np.asarray(None)
+    if found.dtype.kind not in "iuf":
+        raise ConfigError(f"conditions must be a number or a table of numbers, was {conditions!r}")
+    return found.tolist()

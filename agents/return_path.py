@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from marketsim import checks
 from marketsim.agent import Agent, Fill, Handle, OrderUpdate
-from marketsim.agents.drawn_path import bridge, returns_model
+from marketsim.agents.drawn_path import bridge, plain_conditions, returns_model
 from marketsim.clock import NS_PER_SECOND, format_time, parse_span
 from marketsim.codes import Phase, Side
 from marketsim.errors import ConfigError, ModelError, StateError
@@ -101,7 +101,7 @@ class ReturnPathAgent(Agent):
             name: checks.positive(f"prices.{name}", price)
             for name, price in checks.mapping("prices", prices).items()
         }
-        self.conditions = conditions
+        self.conditions = plain_conditions(conditions)
         self.bridge = checks.at_least_zero("bridge", bridge)
         self.interval_ns = _span("interval", interval, 1)
         self.refill_ns = _span("refill", refill, MIN_REFILL_NS)

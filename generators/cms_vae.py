@@ -157,6 +157,28 @@ class CmsVae(NetworkReturns):
             path = np.concatenate([path, drawn], axis=1)
         return path[:, self.past : self.past + steps]
 
+    def forget_pasts(self, *, seed: int = 0) -> None:
+        """Put what the model draws after each past that it keeps in that past's place.
+
+        A model that is given away then holds no recorded returns.
+
+        Raises
+        ------
+        ModelError
+            If it has not been fitted.
+        ConfigError
+            If it is no model of the past.
+        """
+        self._refuse_unfitted()
+        if self.condition != "past":
+            raise ConfigError(f"condition: must be 'past' to forget any, was {self.condition!r}")
+        path, rng = self._pasts, np.random.default_rng(integer("seed", seed, 0))
+        for _ in range(0, self.past, self.steps):
+            before = path[:, -self.past :]
+            drawn = self.sample(len(path), before, seed=int(rng.integers(2**62)))
+            path = np.concatenate([path, drawn], axis=1)
+        self._pasts = path[:, -self.past :]
+
     # -- the network ------------------------------------------------------------------------------
 
     def _build(self) -> ReturnNetwork:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from marketsim.batch import Batch as Batch
     from marketsim.batch import run_batch as run_batch
     from marketsim.codes import Side as Side
+    from marketsim.comparison.compare_returns import compare_returns as compare_returns
     from marketsim.configs import SimulationConfig as SimulationConfig
     from marketsim.configs import load_config as load_config
     from marketsim.data.bars import Bars as Bars
@@ -50,6 +51,7 @@ _HOMES = {
     "Tape": "marketsim.tape",
     "Windows": "marketsim.data.return_windows",
     "ab": "marketsim.experiment",
+    "compare_returns": "marketsim.comparison.compare_returns",
     "errors": "marketsim.errors",
     "evaluate": "marketsim.evaluation",
     "generators": "marketsim.generators",
@@ -76,6 +78,7 @@ __all__ = [
     "Tape",
     "Windows",
     "ab",
+    "compare_returns",
     "errors",
     "evaluate",
     "generators",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Rows of the accounts' table at most.
 MAX_ACCOUNT_ROWS = 30
+#: Stands for what is not known.
+DASH = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def market_grid(tape: "Tape", quotes: Touch) -> Grid:
             f"{text(price['mid_low_ticks'])} to {text(price['mid_high_ticks'])}"
         ),
         "average price of trades": text(price["vwap_ticks"]),
-        "volatility, realised by minute": "–" if volatility is None else f"{volatility:.2%}",
+        "volatility, realised by minute": DASH if volatility is None else f"{volatility:.2%}",
     }
     return facts_grid(f"Market {statistics['symbol'] or ''}".strip(), rows)
 
@@ -201,10 +203,19 @@ def named(key: str, value: Any) -> str:
 def text(value: Any) -> str:
     """Format a value: thousands grouped, six digits, a dash for None."""
     if value is None:
-        return "–"
+        return DASH
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A value with so many decimals, fewer where it is large; a dash for None."""
+    if value is None:
+        return DASH
+    if abs(value) >= 100:
+        digits = min(digits, 1 if abs(value) < 1000 else 0)
+    return f"{value:,.{digits}f}"
 
 
 def clock(time_ns: int) -> str:
@@ -213,7 +224,7 @@ def clock(time_ns: int) -> str:
 
 
 def _fixed(value: float, digits: int) -> str:
-    return f"{value:,.{digits}f}" if math.isfinite(value) else "–"
+    return f"{value:,.{digits}f}" if math.isfinite(value) else DASH
 
 
 def _worth(tape: "Tape") -> float:

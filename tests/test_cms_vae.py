@@ -177,6 +177,20 @@ def test_paths_go_on_from_the_past() -> None:
         model.sample_path(10, overlap=3)
 
 
+def test_pasts_can_be_forgotten() -> None:
+    model = fit(condition="past", past=30)
+    kept = model._pasts.copy()
+    model.forget_pasts(seed=3)
+    assert model._pasts.shape == kept.shape
+    recorded = {row.tobytes() for row in SERIES}
+    assert not any(row.tobytes() in recorded for row in model._pasts.reshape(-1, 2))
+    assert np.isfinite(model.sample(5)).all()
+    with pytest.raises(ConfigError, match="condition: must be 'past' to forget any, was 'none'"):
+        fit().forget_pasts()
+    with pytest.raises(ModelError, match="has not been fitted"):
+        generators.create("cms-vae", condition="past").forget_pasts()
+
+
 # -- how it is kept -------------------------------------------------------------------------------
 
 

@@ -331,6 +331,8 @@ def test_wild_hours_are_wild_inside() -> None:
         ({"impact": -1}, "impact must be"),
         ({"bridge": -1}, "bridge must be"),
         ({"conditions": 1}, "agents.path: conditions: model 'gaussian' takes none"),
+        ({"conditions": "bull"}, "conditions must be a number or a table of numbers, was 'bull'"),
+        ({"conditions": [[1], [1, 2]]}, "conditions must be a number or a table of numbers"),
         ({"sampling": {"x": 1}}, "unknown key 'x'"),
         ({"prices": {"BTC": 0}}, "prices.BTC must be > 0"),
         ({"prices": {"BTX": 5}}, r"prices: unknown symbol 'BTX' \(did you mean 'BTC'\?\)"),

@@ -94,7 +94,21 @@ def test_learned_from_generated_windows_and_tested_on_real_ones() -> None:
     assert 0.5 <= still["majority"] < 0.55
 
 
-def test_the_seed_decides() -> None:
+def test_returns_of_0_are_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(return_network, "STEPS", 15)
+    train, found = made(0, 100), {}
+    for last in (-0.01, 0.0, 0.01):
+        test = made(1).log_returns.copy()
+        test[:, -1] = last
+        found[last] = tstr(train, as_windows(test), train)["real"]
+    # what is told of the last step is right of a rise or of a fall: one of eleven steps
+    told = (found[-0.01] + found[0.01]) * 11 / 2 - 1 / 2
+    assert found[0.0] == pytest.approx(told / 10)
+    assert found[0.0] != found[-0.01]
+
+
+def test_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(return_network, "STEPS", 15)
     real, fake = made(0, 60), made(1, 60, follows=0.0)
     first, again, other = (predictive_score(real, fake, seed=seed) for seed in (3, 3, 4))
     assert first == again != other

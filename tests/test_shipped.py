@@ -13,12 +13,31 @@ import marketsim as ms
 from marketsim.comparison.likelihood import model_nats
 from marketsim.comparison.plan import Span
 from marketsim.data.source import open_tape
+from marketsim.generators import name_of
+from marketsim.generators.base import RETURNS
 
 MODELS = Path(__file__).parents[1] / "generators" / "models"
 GOOG = DATA / "LOBSTER_SampleFile_GOOG_2012-06-21_10.zip"
 
 
-@pytest.mark.parametrize("name", ms.generators.shipped())
+RETURN_MODELS = [name for name in ms.generators.shipped() if name_of(name) in RETURNS]
+FLOW_MODELS = [name for name in ms.generators.shipped() if name not in RETURN_MODELS]
+
+
+@pytest.mark.parametrize("name", RETURN_MODELS)
+def test_a_shipped_model_of_returns_is_whole_and_described(name: str) -> None:
+    model = ms.generators.load(name)
+    weights = sum(parameter.numel() for parameter in model.network.parameters())
+    card = (MODELS / name / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"{weights:,} weights" in card
+    assert re.search(rf"marketsim train {model.name} .*--data", card)
+    drawn = model.sample(2000, seed=1)
+    hourly = drawn.reshape(-1, len(model.symbols)).std(axis=0)
+    assert np.isfinite(drawn).all() and (hourly > 0.002).all() and (hourly < 0.02).all()
+    assert (np.corrcoef(drawn.reshape(-1, 3).T)[np.triu_indices(3, 1)] > 0.4).all()
+
+
+@pytest.mark.parametrize("name", FLOW_MODELS)
 def test_a_shipped_model_is_whole_and_described(name: str) -> None:
     model = ms.generators.load(name)
     weights = sum(array.size for array in model.weights.values())

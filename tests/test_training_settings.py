@@ -149,7 +149,8 @@ NAN = float("nan")
         ("threads", (0, None)), ("warm_up", (-1, 0.5, NAN)), ("patience", (-1, 1.5, NAN)),
         ("learning_rate", (0, -1e-3, NAN, float("inf"), "1e-3")),
         ("checkpoint_every_s", (0, NAN)), ("weight_decay", (-0.1, NAN, None)),
-        ("average", (1.0, -0.1, NAN)), ("momentum", (1.0, -0.1, NAN)), ("device", (0, "")), ("bfloat16", (1, "yes")),
+        ("average", (1.0, -0.1, NAN)), ("momentum", (1.0, -0.1, NAN)),
+        ("device", (0, "")), ("bfloat16", (1, "yes")),
         ("tensorboard", (3, "")),
     ],
 )  # fmt: skip

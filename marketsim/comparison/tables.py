@@ -10,6 +10,7 @@ from marketsim.comparison import response
 from marketsim.comparison.plan import Plan
 from marketsim.comparison.rows import REPLAY, ROWS
 from marketsim.comparison.run import Comparison
+from marketsim.report_tables import DASH, Grid, number
 
 AGGREGATES = {"l1": "mean of unconditional scores, L1",
               "wasserstein": "mean of unconditional scores, W1"}  # fmt: skip
@@ -137,8 +138,6 @@ def _impact(comparison: Comparison, name: str, plan: Plan) -> dict[str, Any] | N
 
 def grids(content: Mapping[str, Any]) -> list[Any]:
     """Tables of a comparison."""
-    from marketsim.report_tables import Grid
-
     made = {name: row for name, row in content["rows"].items() if "failure" not in row}
     measured = {name: row for name, row in made.items() if row["measures"]}
     failed = {n: row["failure"] for n, row in content["rows"].items() if "failure" in row}
@@ -162,25 +161,11 @@ Columns = Sequence[tuple[str, Callable[[Any], str]]]
 
 def _grid(title: str, rows: Mapping[str, Any], columns: Columns, note: str) -> Any:
     """A table of the rows that have something to show; None if none has."""
-    from marketsim.report_tables import Grid
-
     lines = [(name, *(read(row) for _, read in columns)) for name, row in rows.items()]
-    lines = [line for line in lines if any(cell != _DASH for cell in line[1:])]
+    lines = [line for line in lines if any(cell != DASH for cell in line[1:])]
     if not lines:
         return None
     return Grid(title, ("row", *(heading for heading, _ in columns)), tuple(lines), note)
-
-
-_DASH = "\N{EN DASH}"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A value with so many decimals, fewer where it is large; a dash for None."""
-    if value is None:
-        return _DASH
-    if abs(value) >= 100:
-        digits = min(digits, 1 if abs(value) < 1000 else 0)
-    return f"{value:,.{digits}f}"
 
 
 def _measure(row: Mapping[str, Any], section: str, start: str) -> Mapping[str, Any]:
@@ -223,7 +208,7 @@ _LOB_NOTE = (
 
 def _floor(found: Mapping[str, Any]) -> str:
     if found["floor"] is None:
-        return _DASH
+        return DASH
     low, high = (number(end(found["floors"]), 2) for end in (min, max))
     return f"{number(found['floor'])} ({low}-{high})"
 
@@ -247,8 +232,6 @@ _OTHER_NOTE = (
 
 
 def _worst_grid(made: Mapping[str, Any]) -> Any:
-    from marketsim.report_tables import Grid
-
     lines = []
     for name, row in made.items():
         for place, found in enumerate(row["worst"]):
@@ -269,7 +252,7 @@ def _total(row: Mapping[str, Any], name: str) -> float:
 def _over(top: str, bottom: str, scale: float = 1.0, digits: int = 2) -> Callable[[Any], str]:
     def read(row: Any) -> str:
         below = _total(row, bottom)
-        return number(scale * _total(row, top) / below, digits) if below else _DASH
+        return number(scale * _total(row, top) / below, digits) if below else DASH
 
     return read
 
@@ -277,13 +260,13 @@ def _over(top: str, bottom: str, scale: float = 1.0, digits: int = 2) -> Callabl
 def _rate(name: str) -> Callable[[Any], str]:
     def read(row: Any) -> str:
         known = _known(facts.get(name) for facts in row["facts"])
-        return f"{100 * np.mean(known):.2f} %" if known else _DASH
+        return f"{100 * np.mean(known):.2f} %" if known else DASH
 
     return read
 
 
 _SPEED: Columns = (
-    ("markets", lambda row: f"{row['facts'][0]['timed_markets']}" if row["facts"] else _DASH),
+    ("markets", lambda row: f"{row['facts'][0]['timed_markets']}" if row["facts"] else DASH),
     ("ms an order", _over("timed_wall_s", "timed_orders", 1e3)),
     ("in the model", _over("timed_model_s", "timed_orders", 1e3)),
     ("simulated s a s", _over("timed_simulated_s", "timed_wall_s", 1.0, 1)),
@@ -299,7 +282,7 @@ _SPEED_NOTE = (
 def _facts(name: str, how: Callable[[list[float]], float], digits: int = 2) -> Callable[[Any], str]:
     def read(row: Any) -> str:
         known = _known(facts.get(name) for facts in row["facts"])
-        return number(float(how(known)), digits) if known else _DASH
+        return number(float(how(known)), digits) if known else DASH
 
     return read
 
@@ -323,7 +306,7 @@ def _impact_cell(name: str) -> Callable[[Any], str]:
     def read(row: Any) -> str:
         found = row["impact"] and row["impact"]["measures"][name]
         if not found or found["mean"] is None:
-            return _DASH
+            return DASH
         if found["low"] is None:
             return number(found["mean"], 1)
         return " ".join(
@@ -335,7 +318,7 @@ def _impact_cell(name: str) -> Callable[[Any], str]:
 
 def _mean_cell(name: str, digits: int = 2) -> Callable[[Any], str]:
     def read(row: Any) -> str:
-        return number(row["impact"]["measures"][name]["mean"], digits) if row["impact"] else _DASH
+        return number(row["impact"]["measures"][name]["mean"], digits) if row["impact"] else DASH
 
     return read
 
@@ -346,7 +329,7 @@ _RESPONSE: Columns = (
     ("lasting [bps]", _impact_cell("permanent_bps")),
     ("share", _mean_cell("participation")),
     ("lots", _mean_cell("executed_lots", 0)),
-    ("seeds", lambda row: f"{row['impact']['seeds']}" if row["impact"] else _DASH),
+    ("seeds", lambda row: f"{row['impact']['seeds']}" if row["impact"] else DASH),
 )
 _RESPONSE_NOTE = (
     "difference of mid-prices with the buyer and without it over the latter, with 95 % intervals"
@@ -356,8 +339,6 @@ _RESPONSE_NOTE = (
 
 
 def _nats_grid(made: Mapping[str, Any]) -> Any:
-    from marketsim.report_tables import Grid
-
     lines = []
     for name, row in made.items():
         if row["nats"] is None:
