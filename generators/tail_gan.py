@@ -53,7 +53,7 @@ def score(var: Tensor, shortfall: Tensor, profits: Tensor, alpha: float = ALPHA)
 
     References
     ----------
-    Cont et al. (2022), eq. 11: the score of Fissler & Ziegel with squares.
+    Cont et al. (2022): the score of Fissler & Ziegel (2016) with squares.
     """
     worse = (profits <= var).to(profits.dtype)
     scores = (

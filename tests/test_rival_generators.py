@@ -290,6 +290,18 @@ def test_the_lambert_transform_is_found(delta: float) -> None:
     assert fit_delta(light) == (0.0, pytest.approx(light.std()))
 
 
+def test_normal_values_of_a_quant_gan_are_normal_once_trained() -> None:
+    real = returns(300, 10, 2)
+    model = brief("quant-gan", real)
+    drawn = model.sample(4000, seed=7)
+    normal = gaussianised((drawn - model._mean) / model._scale, model._delta)
+    np.testing.assert_allclose(normal.mean(axis=(0, 1)), 0, atol=0.05)
+    # the few beyond the largest return are brought back to it
+    np.testing.assert_allclose(normal.std(axis=(0, 1)), 1, atol=0.05)
+    most = np.abs(real - model._mean).max(axis=(0, 1))
+    assert (np.abs(drawn - model._mean) <= most * 1.001).all()
+
+
 @pytest.mark.parametrize("steps", [3, 4, 7, 24])
 def test_the_fourier_transform_is_a_rotation(steps: int) -> None:
     matrix = rotation(steps).double()
