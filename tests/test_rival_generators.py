@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -274,6 +274,7 @@ def test_a_strategy_that_earns_the_same_on_all_windows_has_no_risk() -> None:
 @given(
     values=st.lists(st.floats(-50, 50), min_size=1, max_size=20), delta=st.floats(0, 0.45)
 )  # fmt: skip
+@example(values=[0.5], delta=5e-324)
 def test_the_lambert_transform_has_an_inverse(values: list[float], delta: float) -> None:
     heavy = np.array(values)
     normal = gaussianised(heavy, delta)
