@@ -112,7 +112,7 @@ def ablation_figure(content: Mapping[str, Any]) -> Figure | None:
             _finish(axis, f"{gap}, {kind}")
             axis.set_xticks(range(len(losses)), list(losses.values()))
             axis.set_xlim(-0.4, len(losses) - 0.6)
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.1 * axis.get_ylim()[1])  # so that no point is cut
         line[0].set_ylabel("bps of capital", fontsize=8, color=INK)
     handles, words = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, words, loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
