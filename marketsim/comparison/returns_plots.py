@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from marketsim.comparison.returns_measures import FAN, KINDS, RANKED
-from marketsim.comparison.returns_rows import ABLATION, GROUPS, PAPER_VAR_CHANGE, VAR_BASE
+from marketsim.comparison.returns_rows import ABLATION, APART, GROUPS, PAPER_VAR_CHANGE, VAR_BASE
 from marketsim.plot_style import AGENT_COLOURS, FAINT, INK, grouped
 
 _BPS = 1e4
@@ -202,9 +202,9 @@ def _chosen(rows: Mapping[str, Any]) -> list[str]:
 
 
 def _main(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows without the ablation that have figures."""
+    """Rows that are ranked, and have figures."""
     return {name: row for name, row in content["rows"].items()
-            if row["group"] != "ablation" and row["figures"]}  # fmt: skip
+            if row["group"] not in APART and row["figures"]}  # fmt: skip
 
 
 def _groups(rows: Mapping[str, Any]) -> list[str]:
