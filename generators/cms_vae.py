@@ -13,7 +13,12 @@ from marketsim.errors import ConfigError, DataError
 from marketsim.generators.cms_vae_network import DILATIONS, CmsVaeNetwork, Condition, Shape
 from marketsim.generators.efpl import Target, Weights, targets
 from marketsim.generators.flows import array_of
-from marketsim.generators.return_network import Floats, NetworkReturns, ReturnNetwork
+from marketsim.generators.return_network import (
+    Floats,
+    NetworkReturns,
+    ReturnNetwork,
+    WindowTask,
+)
 from marketsim.generators.returns import values_of
 from marketsim.strategies import TRAINING, strategy
 
@@ -92,25 +97,24 @@ class CmsVae(NetworkReturns):
         if self.condition == "label":
             return super()._given(conditions, n)
         pasts = values_of(conditions)
-        if pasts.shape[:2] != (n, self.past) or pasts.ndim != 3 or pasts.dtype.kind != "f":
+        if pasts.ndim != 3 or pasts.shape[:2] != (n, self.past) or pasts.dtype.kind != "f":
             raise ConfigError(
-                f"conditions: must be returns [{n}, {self.past}, assets] before the windows, was "
+                f"conditions: must be returns [{n}, {self.past}, d] before the windows, was "
                 f"{pasts.dtype}{list(pasts.shape)}"
             )
         if not np.isfinite(pasts).all():
             raise DataError("conditions: returns must be finite")
         return pasts.astype(np.float32)
 
-    def _refuse_unknown(self, condition: NDArray[Any]) -> None:
-        """Raise :class:`ConfigError` for a label, or a number of assets, that it does not know."""
-        if self.condition == "past":
-            if condition.shape[2] != len(self.symbols):
-                raise ConfigError(
-                    f"conditions: must be returns of {len(self.symbols)} assets before the windows,"
-                    f" was of {condition.shape[2]}"
-                )
-            return
-        labels, known = condition, np.unique(self._labels_seen)
+    def _refuse_assets(self, pasts: NDArray[Any]) -> None:
+        if pasts.shape[2] != len(self.symbols):
+            raise ConfigError(
+                f"conditions: must be returns of {len(self.symbols)} assets, as the windows, were"
+                f" of {pasts.shape[2]}"
+            )
+
+    def _refuse_unknown(self, labels: NDArray[Any]) -> None:
+        known = np.unique(self._labels_seen)
         unknown = labels[~np.isin(labels, known)]
         if len(unknown):
             raise ConfigError(
@@ -134,7 +138,7 @@ class CmsVae(NetworkReturns):
                         f" {self.least} at least, were of {int(known.sum())} of {len(windows)}"
                     )
                 windows, condition = windows.take(known), condition[known]
-            self._refuse_unknown(condition)
+            self._refuse_assets(condition)
             first = len(windows) - int(np.ceil(self.recent * len(windows)))
             rows = np.linspace(first, len(windows) - 1, min(KEPT, len(windows) - first))
             self._pasts = condition[rows.round().astype(int)]
@@ -209,8 +213,6 @@ class CmsVae(NetworkReturns):
         )
 
     def _task(self, windows: Windows, condition: "NDArray[Any] | None") -> Any:
-        from marketsim.generators.return_network import WindowTask
-
         scaled = self._scaled(windows.log_returns)
         self.network.carry.data.copy_(torch.from_numpy(_carried(scaled)))
         tensors = {"returns": torch.from_numpy(scaled)}
@@ -223,12 +225,14 @@ class CmsVae(NetworkReturns):
         return WindowTask(**tensors)
 
     def _draw(self, n: int, condition: "NDArray[Any] | None", rng: np.random.Generator) -> Floats:
-        if condition is not None:
+        if self.condition == "label":
+            if condition is None:
+                condition = self._labels_seen[rng.integers(len(self._labels_seen), size=n)]
             self._refuse_unknown(condition)
-        elif self.condition != "none":
-            seen: NDArray[Any] = self._pasts if self.condition == "past" else self._labels_seen
-            condition = seen[rng.integers(len(seen), size=n)]
-        if condition is not None and self.condition == "past":
+        elif self.condition == "past":
+            if condition is None:
+                condition = self._pasts[rng.integers(len(self._pasts), size=n)]
+            self._refuse_assets(condition)
             condition = self._scaled(condition)
         self.network.latent_scale = self.latent_scale
         return super()._draw(n, condition, rng)

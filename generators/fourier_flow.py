@@ -167,10 +167,10 @@ class FourierFlow(NetworkReturns):
 
     name = "fourier-flow"
     training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 4000, "batch": 128, "learning_rate": 1e-3, "weight_decay": 0.01, "patience": 0,
+        "steps": 3500, "batch": 128, "learning_rate": 1e-3, "weight_decay": 0.01, "patience": 0,
     }  # fmt: skip
 
-    def __init__(self, flows: int = 8, hidden: int = 128, bound: float = 2.0) -> None:
+    def __init__(self, flows: int = 8, hidden: int = 128, bound: float = 1.0) -> None:
         self.flows, self.hidden = integer("flows", flows, 2), integer("hidden", hidden, 1)
         self.bound = positive("bound", bound)
 

@@ -34,9 +34,10 @@ def gaussianised(heavy: NDArray[Any], delta: NDArray[Any] | float) -> Floats:
 
     heavy = np.asarray(heavy, np.float64)
     delta = np.broadcast_to(np.asarray(delta, np.float64), heavy.shape)
-    some = np.where(delta > 0, delta, 1.0)
+    is_some = delta > 1e-12  # products with less underflow
+    some = np.where(is_some, delta, 1.0)
     root = np.sqrt(lambertw(some * heavy**2).real / some)
-    return np.where(delta > 0, np.sign(heavy) * root, heavy)
+    return np.where(is_some, np.sign(heavy) * root, heavy)
 
 
 def fit_delta(values: NDArray[Any]) -> tuple[float, float]:

@@ -177,7 +177,8 @@ class QuantGAN(NetworkReturns):
         super()._learn(windows, condition, seed, progress)
         with cpu_threads(1), torch.inference_mode():
             drawn = self.network.draw(AT_ONCE, torch.Generator().manual_seed(seed), None).numpy()
-        self._drawn_mean, self._drawn_scale = drawn.mean(axis=(0, 1)), drawn.std(axis=(0, 1))
+        self._drawn_mean = drawn.mean(axis=(0, 1))
+        self._drawn_scale = np.maximum(drawn.std(axis=(0, 1)), np.float32(1e-6))
 
     # -- to normal values and back ----------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from marketsim.data.return_windows import Windows
 from marketsim.errors import DataError
 from marketsim.generators.base import FitProgress, make
 from marketsim.generators.flows import array_of
-from marketsim.generators.returns import Conditions, ReturnGenerator
+from marketsim.generators.returns import ReturnGenerator
 from marketsim.generators.training import Task, Training, cpu_threads, train
 
 Floats = NDArray[np.float32]
@@ -181,6 +181,3 @@ class NetworkReturns(ReturnGenerator):
             array = arrays[f"network.{name}"].reshape(shape)
             weights[name] = torch.tensor(array_of({name: array}, name, shape, kind))
         self._sampler().load_state_dict(weights)
-
-
-__all__ = ["AT_ONCE", "Conditions", "NetworkReturns", "ReturnNetwork", "WindowTask"]

@@ -53,7 +53,7 @@ def score(var: Tensor, shortfall: Tensor, profits: Tensor, alpha: float = ALPHA)
 
     References
     ----------
-    Cont et al. (2022), eq. 11: the score of Fissler & Ziegel with squares.
+    Cont et al. (2022): the score of Fissler & Ziegel (2016) with squares.
     """
     worse = (profits <= var).to(profits.dtype)
     scores = (
@@ -163,8 +163,8 @@ class TailGAN(NetworkReturns):
 
     name = "tail-gan"
     training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 1800, "batch": 512, "learning_rate": 1e-3, "weight_decay": 0.0, "momentum": 0.5,
-        "patience": 0, "average": 0.98,
+        "steps": 1600, "batch": 512, "learning_rate": 1e-3, "weight_decay": 0.0, "patience": 0,
+        "average": 0.98,
     }  # fmt: skip
 
     def __init__(self, strategies: Sequence[str] = TRAINING, noise: int = 64,

@@ -126,7 +126,7 @@ def compare_returns(
         bars: Files of hourly bars of several assets for the tasks of forecasting and arbitrage,
                 which are left out without.
         rows: Which rows, or groups of them (default: all). Groups: reference, bootstrap, classical,
-                neural, ablation. Rows: zeros, past, recent, block-bootstrap, gaussian,
+                neural, ablation, forecast. Rows: zeros, past, recent, block-bootstrap, gaussian,
                 garch-copula, timevae, cosci-gan, quant-gan, tail-gan, diffusion-ts, fourier-flow,
                 cms-vae, cms-vae-unconditional, cms-vae-plain-elbo, ...
         measures: Which measures (default: all): risk, returns, scores, memory.

@@ -230,6 +230,15 @@ def test_an_interrupted_training_goes_on_exactly(tmp_path: Path) -> None:
     np.testing.assert_array_equal(resumed.sample(9), whole.sample(9))
 
 
+def test_it_can_be_fitted_anew() -> None:
+    model = fit(condition="label", conditions=np.zeros(len(PAST), np.int64))
+    other = cut(moody(400, 1))
+    model.fit(other, np.full(len(other), 4), training=BRIEF)
+    assert model.sample(3, 4).shape == (3, 24, 1)
+    with pytest.raises(ConfigError, match=r"no window of regime 0 was learned \(known: 4\)"):
+        model.sample(3, 0)
+
+
 # -- what it refuses ------------------------------------------------------------------------------
 
 
@@ -257,8 +266,10 @@ def test_conditions_that_are_refused() -> None:
     with pytest.raises(ConfigError, match="condition='label' needs labels"):
         fit(condition="label")
     past = fit(condition="past", past=12)
-    with pytest.raises(ConfigError, match=r"must be returns \[3, 12, assets\] before the windows"):
+    with pytest.raises(ConfigError, match=r"must be returns \[3, 12, d\] before the windows"):
         past.sample(3, np.zeros((3, 11, 2), np.float32))
+    with pytest.raises(ConfigError, match="must be returns of 2 assets, as the windows, were of 1"):
+        past.sample(3, np.zeros((12, 1), np.float32))
     with pytest.raises(DataError, match="returns must be finite"):
         past.sample(3, np.full((12, 2), np.nan, np.float32))
     with pytest.raises(ModelError, match="has not been fitted"):
@@ -284,10 +295,10 @@ def test_an_earlier_fit_does_not_matter_to_the_next() -> None:
 @pytest.mark.parametrize(
     ("conditions", "said"),
     [
-        (5, r"must be returns \[\d+, 12, assets\] before the windows, was int64"),
+        (5, r"must be returns \[\d+, 12, d\] before the windows, was int64"),
         (np.zeros(len(PAST), np.int64), "must be returns"),
         ([[1], [1, 2]], "must be as long in each row"),
-        (np.zeros((len(PAST), 12, 3)), "must be returns of 2 assets .* was of 3"),
+        (np.zeros((len(PAST), 12, 3)), "must be returns of 2 assets, .* of 3"),
     ],
 )
 def test_pasts_that_are_none(conditions: Any, said: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -274,6 +274,7 @@ def test_a_strategy_that_earns_the_same_on_all_windows_has_no_risk() -> None:
 @given(
     values=st.lists(st.floats(-50, 50), min_size=1, max_size=20), delta=st.floats(0, 0.45)
 )  # fmt: skip
+@example(values=[0.5], delta=5e-324)
 def test_the_lambert_transform_has_an_inverse(values: list[float], delta: float) -> None:
     heavy = np.array(values)
     normal = gaussianised(heavy, delta)
@@ -288,6 +289,18 @@ def test_the_lambert_transform_is_found(delta: float) -> None:
     assert found == pytest.approx(delta, rel=0.1) and scale == pytest.approx(0.02, rel=0.02)
     light = np.random.default_rng(1).uniform(-1, 1, 1000)
     assert fit_delta(light) == (0.0, pytest.approx(light.std()))
+
+
+def test_normal_values_of_a_quant_gan_are_normal_once_trained() -> None:
+    real = returns(300, 10, 2)
+    model = brief("quant-gan", real)
+    drawn = model.sample(4000, seed=7)
+    normal = gaussianised((drawn - model._mean) / model._scale, model._delta)
+    np.testing.assert_allclose(normal.mean(axis=(0, 1)), 0, atol=0.05)
+    # the few beyond the largest return are brought back to it
+    np.testing.assert_allclose(normal.std(axis=(0, 1)), 1, atol=0.05)
+    most = np.abs(real - model._mean).max(axis=(0, 1))
+    assert (np.abs(drawn - model._mean) <= most * 1.001).all()
 
 
 @pytest.mark.parametrize("steps", [3, 4, 7, 24])

@@ -27,7 +27,8 @@ from marketsim.run_store import RunStore, run_jobs
 #: Called with what is done and the share of all work that is.
 Tell = Callable[[str, float], None]
 #: How long jobs take beside each other, roughly: fit and measures by a row's group; scores.
-_WEIGHTS = {"reference": 2, "bootstrap": 2, "classical": 5, "neural": 60, "ablation": 60}
+_WEIGHTS = {"reference": 2, "bootstrap": 2, "classical": 5, "neural": 60, "ablation": 60,
+            "forecast": 2}  # fmt: skip
 _SCORES_WEIGHT = 20
 
 
@@ -97,7 +98,9 @@ class ReturnsComparison:
         jobs = self._window_jobs(known) + self._bar_jobs(known)
         jobs.sort(key=_weight, reverse=True)
         work = partial(work_on, self.plan, self.out / "models")
-        self.found = self._do(work, jobs)
+        own = [job for job in jobs if "model" not in job]
+        # models that others draw from come first: two jobs do not fit the same one
+        self.found = self._do(work, own) + self._do(work, [job for job in jobs if "model" in job])
         for job, outcome in self.found:
             where = f"{job['part']}, seed {job['seed']}"
             if isinstance(outcome, Failure):
@@ -127,7 +130,7 @@ class ReturnsComparison:
         """A job for each row, split and seed."""
         return [
             {
-                **self._job("windows", name, f"split-{number}", seed, self.data),
+                **self._job(_kind(name), name, f"split-{number}", seed, self.data),
                 "split": number,
                 "measures": self._measures(name),
             }
@@ -138,7 +141,8 @@ class ReturnsComparison:
 
     def _bar_jobs(self, rows: Sequence[str]) -> list[dict[str, Any]]:
         """A job for each generator, without the ablation's, and each fold over the bars."""
-        among = [name for name in rows if ROWS[name].group not in ("reference", "ablation")]
+        without = ("reference", "ablation", "forecast")
+        among = [name for name in rows if ROWS[name].group not in without]
         return [
             {**self._job("bars", name, f"fold-{number}", 0, self.bars), "fold": number}
             for number in range(len(self.folds))
@@ -156,11 +160,12 @@ class ReturnsComparison:
             "data": data,
             "part": part,
             "seed": seed,
+            **({} if row.model is None else {"model": row.model}),
         }
 
     def _measures(self, name: str) -> list[str]:
-        """What is measured of a row: of the ablation, the gaps alone that its tables show."""
-        few = ROWS[name].group == "ablation"
+        """What is measured of a row: of some, the gaps alone that their tables show."""
+        few = ROWS[name].group in ("ablation", "forecast")
         return [
             measure
             for measure in MEASURES
@@ -172,6 +177,10 @@ class ReturnsComparison:
         watched = _Watched(self._executor, jobs, self._tell)
         outcomes = run_jobs(work, jobs, watched, self.store, retry_failed=True)
         return [Part(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+
+
+def _kind(row: str) -> str:
+    return "forecast" if ROWS[row].forecast else "windows"
 
 
 class _Watched(Executor):

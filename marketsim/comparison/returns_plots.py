@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from marketsim.comparison.returns_measures import FAN, KINDS, RANKED
-from marketsim.comparison.returns_rows import ABLATION, GROUPS, PAPER_VAR_CHANGE, VAR_BASE
+from marketsim.comparison.returns_rows import ABLATION, APART, GROUPS, PAPER_VAR_CHANGE, VAR_BASE
 from marketsim.plot_style import AGENT_COLOURS, FAINT, INK, grouped
 
 _BPS = 1e4
@@ -112,7 +112,7 @@ def ablation_figure(content: Mapping[str, Any]) -> Figure | None:
             _finish(axis, f"{gap}, {kind}")
             axis.set_xticks(range(len(losses)), list(losses.values()))
             axis.set_xlim(-0.4, len(losses) - 0.6)
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.1 * axis.get_ylim()[1])  # so that no point is cut
         line[0].set_ylabel("bps of capital", fontsize=8, color=INK)
     handles, words = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, words, loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
@@ -202,9 +202,9 @@ def _chosen(rows: Mapping[str, Any]) -> list[str]:
 
 
 def _main(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows without the ablation that have figures."""
+    """Rows that are ranked, and have figures."""
     return {name: row for name, row in content["rows"].items()
-            if row["group"] != "ablation" and row["figures"]}  # fmt: skip
+            if row["group"] not in APART and row["figures"]}  # fmt: skip
 
 
 def _groups(rows: Mapping[str, Any]) -> list[str]:

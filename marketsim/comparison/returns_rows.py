@@ -8,11 +8,15 @@ from marketsim.checks import did_you_mean
 from marketsim.errors import ConfigError
 
 #: Kinds of rows, in the order in which they are shown.
-GROUPS = ("reference", "bootstrap", "classical", "neural", "ablation")
+GROUPS = ("reference", "bootstrap", "classical", "neural", "ablation", "forecast")
+#: Those that have tables of their own.
+APART = ("ablation", "forecast")
 #: The row that others' VaR gaps are divided by, and how far below it the CMS-VAE paper came.
 VAR_BASE, PAPER_VAR_CHANGE = "timevae", -77.6
 #: The two rows that know the recent past: a network, and a bootstrap.
 CONTEST = ("cms-vae", "recent")
+#: The same, told before each test window what was known then.
+FORECAST = ("cms-vae-day-ahead", "recent-day-ahead")
 
 
 @dataclass(frozen=True)
@@ -24,17 +28,24 @@ class Row:
     about : what it is, a few words.
     group : one of ``GROUPS``.
     generator : its registered name, made with ``parameters``; None draws nothing but zeros.
+    model : row whose trained model it draws from; its own where None.
     """
 
     about: str
     group: str
     generator: str | None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
 
     @property
     def network(self) -> bool:
         """Whether it is trained step by step."""
         return self.group in ("neural", "ablation")
+
+    @property
+    def forecast(self) -> bool:
+        """Whether it is told, before each test window, what was known then."""
+        return self.group == "forecast"
 
 
 def _cms_vae(convolution: str, strategies: list[str]) -> Row:
@@ -70,6 +81,14 @@ ROWS = {
     "cms-vae-plain-all": _cms_vae("plain", ["EW", "MR", "TF", "VT"]),
     "cms-vae-dilated-elbo": _cms_vae("dilated", []),
     "cms-vae-dilated-one": _cms_vae("dilated", ["MR"]),
+    "recent-day-ahead": Row("windows of the 30 days before each test window", "forecast", None),
+    "cms-vae-day-ahead": Row(
+        "CMS-VAE, told of the returns before each test window",
+        "forecast",
+        "cms-vae",
+        {"condition": "past"},
+        model="cms-vae",
+    ),
 }
 #: The ablation's rows by convolution and loss; the whole model is one of them.
 ABLATION = {
@@ -123,6 +142,7 @@ def check_budgets(budgets: Mapping[str, Any]) -> dict[str, int]:
 
 def steps_of(name: str, budgets: Mapping[str, int]) -> int | None:
     """Training steps that a row was given, itself or by its generator's name."""
+    name = ROWS[name].model or name
     if not ROWS[name].network:
         return None
     return budgets.get(name, budgets.get(str(ROWS[name].generator)))

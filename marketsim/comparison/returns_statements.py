@@ -7,6 +7,7 @@ from marketsim.comparison.returns_measures import KINDS, RANKED
 from marketsim.comparison.returns_rows import (
     ABLATION,
     CONTEST,
+    FORECAST,
     PAPER_VAR_CHANGE,
     ROWS,
     VAR_BASE,
@@ -21,7 +22,8 @@ def statements(rows: Rows) -> list[str]:
     found = []
     for kind in KINDS:
         found += [*_best(rows, kind), *_var(rows, kind)]
-    found += [*_ablation(rows), *_contest(rows), *_zeros(rows), *_tasks(rows)]
+    found += [*_ablation(rows), *_contest(rows, CONTEST, "The real contest")]
+    found += [*_contest(rows, FORECAST, "A day ahead"), *_zeros(rows), *_tasks(rows)]
     return found
 
 
@@ -88,9 +90,9 @@ def _mean(rows: Rows, name: str, figure: str) -> float | None:
     return None if found is None else float(found["mean"])
 
 
-def _contest(rows: Rows) -> Iterator[str]:
-    """The two that know the recent past."""
-    ours, theirs = CONTEST
+def _contest(rows: Rows, pair: tuple[str, str], words: str) -> Iterator[str]:
+    """A network and a bootstrap that know the same."""
+    ours, theirs = pair
     for kind in KINDS:
         lower = _lower(rows, ours, theirs, kind)
         if lower is None:
@@ -100,7 +102,7 @@ def _contest(rows: Rows) -> Iterator[str]:
             for gap in RANKED
         )
         yield (
-            f"The real contest on the {kind} strategies: {ours} has {lower} of {len(RANKED)} gaps"
+            f"{words} on the {kind} strategies: {ours} has {lower} of {len(RANKED)} gaps"
             f" lower than {theirs} ({told} bps of capital)."
         )
 

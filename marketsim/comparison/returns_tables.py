@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from marketsim.comparison.returns_measures import KINDS, LAGS, RANKED
-from marketsim.comparison.returns_rows import ABLATION, CONTEST, VAR_BASE
+from marketsim.comparison.returns_rows import ABLATION, APART, CONTEST, FORECAST, VAR_BASE
 from marketsim.metrics.risk import GAPS
 from marketsim.report_tables import DASH, Grid, number
 
@@ -14,10 +14,10 @@ Columns = Sequence[tuple[str, Callable[[Mapping[str, Any]], str]]]
 def grids(content: Mapping[str, Any]) -> list[Grid]:
     """Tables of what was found."""
     rows = content["rows"]
-    main = {name: row for name, row in rows.items() if row["group"] != "ablation"}
+    main = {name: row for name, row in rows.items() if row["group"] not in APART}
     found = [_risk_grid(main, kind) for kind in KINDS]
     found += [_grid(title, main, columns, note) for title, columns, note in _SECTIONS]
-    for build in (_contest_grid, _ablation_grid):
+    for build in (_contest_grid, _forecast_grid, _ablation_grid):
         found += [build(rows, kind) for kind in KINDS]
     if content["failures"]:
         lines = tuple(content["failures"].items())
@@ -201,6 +201,16 @@ def _contest_grid(rows: Mapping[str, Any], kind: str) -> Grid | None:
     note = "the two that know the recent past: what a network adds to windows drawn from it"
     title = f"The real contest, {kind} strategies"
     return _grid(title, chosen, _ranked(kind), note) if len(chosen) > 1 else None
+
+
+def _forecast_grid(rows: Mapping[str, Any], kind: str) -> Grid | None:
+    chosen = {name: rows[name] for name in FORECAST if name in rows}
+    note = (
+        "windows drawn for each test window from what was known when it began: not to be held"
+        " against rows that know nothing after training; std ratio: 1 is best"
+    )
+    columns = [*_ranked(kind), ("std ratio", _cell("std ratio", digits=2))]
+    return _grid(f"A day ahead, {kind} strategies", chosen, columns, note)
 
 
 def _ranked(kind: str) -> Columns:

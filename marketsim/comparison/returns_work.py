@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from marketsim.comparison import returns_measures as measures
-from marketsim.comparison.returns_models import fitted
+from marketsim.comparison.returns_models import Fitted, fitted
 from marketsim.comparison.returns_plan import ReturnsPlan, split
 from marketsim.data.return_windows import UNKNOWN_S, Windows
 
@@ -71,12 +71,42 @@ def measure_bars(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> dic
     }
 
 
+def measure_forecast(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Draw a window for each test window from what was known when it began, and measure them.
+
+    Parameters, results and errors are those of :func:`measure_windows`.
+    """
+    from marketsim.comparison import returns_forecast as forecast
+
+    windows = _all_windows(plan)
+    train, test = _parts(plan, job["split"])
+    with one_thread():
+        model = None if job["generator"] is None else _model(train, models, job)
+        past = windows.steps if model is None else model.generator.past
+        test, pasts = forecast.known_before(windows, test, past)
+        start_s = time.perf_counter()
+        if model is None:
+            fake = forecast.recent_before(windows, test, np.random.default_rng(job["seed"]))
+        else:
+            fake = model.generator.sample_windows(len(test), pasts, seed=job["seed"])
+        drawing_s = time.perf_counter() - start_s
+        fake = measures.priced_like(fake, test)
+        found, failed = measures.figures(job["measures"], train, test, fake, job["seed"])
+    return {
+        "fit": None,
+        "sample": {"windows": len(fake), "wall_s": drawing_s},
+        "figures": measures.plain(found),
+        "failed": failed,
+        "fan": measures.fan(fake),
+    }
+
+
 def work_on(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     """Do a job of either kind."""
     return _KINDS[job["kind"]](plan, models, job)
 
 
-_KINDS = {"windows": measure_windows, "bars": measure_bars}
+_KINDS = {"windows": measure_windows, "bars": measure_bars, "forecast": measure_forecast}
 
 
 def _draw(
@@ -85,17 +115,22 @@ def _draw(
     """What the fit took, windows, and the seconds that drawing them took."""
     if job["generator"] is None:
         return None, _zeros(train, n), 0.0
-    place = models / job["row"] / f"{job['part']}-seed-{job['seed']}"
-    token = {key: job[key] for key in ("generator", "parameters", "steps", "data", "part", "seed")}
-    model = fitted(
-        place, train, job["generator"], job["parameters"], job["steps"], job["seed"],
-        json.loads(json.dumps(token)),
-    )  # fmt: skip
+    model = _model(train, models, job)
     start_s = time.perf_counter()
     fake = model.generator.sample_windows(n, seed=job["seed"])
     took_s = time.perf_counter() - start_s
     fit = {"wall_s": model.wall_s, "cpu_s": model.cpu_s, "resumed": model.resumed}
     return fit, fake, took_s
+
+
+def _model(train: Windows, models: Path, job: Mapping[str, Any]) -> Fitted:
+    """A job's model, found or fitted."""
+    place = models / job.get("model", job["row"]) / f"{job['part']}-seed-{job['seed']}"
+    token = {key: job[key] for key in ("generator", "parameters", "steps", "data", "part", "seed")}
+    return fitted(
+        place, train, job["generator"], job["parameters"], job["steps"], job["seed"],
+        json.loads(json.dumps(token)),
+    )  # fmt: skip
 
 
 def _zeros(like: Windows, n: int) -> Windows:
@@ -121,7 +156,11 @@ def _folds(bars: tuple[str, ...], number: int) -> Any:
 
 
 def _parts(plan: ReturnsPlan, number: int) -> tuple[Windows, Windows]:
-    return split(_opened(plan.data, plan.window, plan.stride, plan.assets, plan.price), number)
+    return split(_all_windows(plan), number)
+
+
+def _all_windows(plan: ReturnsPlan) -> Windows:
+    return _opened(plan.data, plan.window, plan.stride, plan.assets, plan.price)
 
 
 @contextlib.contextmanager
