@@ -27,6 +27,8 @@ from marketsim.oracle import PricePath, fundamental_of
 MAX_LEVELS = 100
 #: Prices of a path are at least so many increments: of fewer, a tick would be a large return.
 LEAST_INCREMENTS = 1_000
+#: A bid this far below an ask is half of the reference; wider ones soon have no price at all.
+MAX_SPREAD_BPS = 10_000
 #: The displacement stays within this: a factor of e.
 MAX_DISPLACEMENT = 1.0
 #: Least pause before it quotes anew: two such agents in a symbol would fill every nanosecond.
@@ -107,7 +109,9 @@ class ReturnPathAgent(Agent):
         self.refill_ns = _span("refill", refill, MIN_REFILL_NS)
         self.half_life_ns = _span("half_life", half_life, 1)
         self.levels = checks.integer("levels", levels, 1, MAX_LEVELS)
-        self.spread = checks.at_least_zero("spread", spread) * _BPS
+        if checks.at_least_zero("spread", spread) >= MAX_SPREAD_BPS:
+            raise ConfigError(f"spread must be < {MAX_SPREAD_BPS:,} bps, was {spread!r}")
+        self.spread = spread * _BPS
         self.spacing = checks.positive("spacing", spacing) * _BPS
         self.depth = checks.positive("depth", depth)
         self.impact = checks.at_least_zero("impact", impact) * _BPS

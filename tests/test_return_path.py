@@ -326,6 +326,7 @@ def test_wild_hours_are_wild_inside() -> None:
         ({"half_life": 0}, "half_life must be > 0, was 0"),
         ({"levels": 0}, "levels must be"),
         ({"spread": -1}, "spread must be"),
+        ({"spread": 20_000}, "spread must be < 10,000 bps, was 20000"),
         ({"spacing": 0}, "spacing must be > 0"),
         ({"depth": 0}, "depth must be > 0"),
         ({"impact": -1}, "impact must be"),
