@@ -1,6 +1,6 @@
 """Where a drawn path of prices comes from, and how it gets from one of its points to the next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +94,38 @@ def plain_conditions(conditions: Any) -> Any:
     if found.dtype.kind not in "iuf":
         raise ConfigError(f"conditions must be a number or a table of numbers, was {conditions!r}")
     return found.tolist()
+
+
+def matched_symbols(given: Sequence[str], model: Any, listed: Sequence[str]) -> list[str]:
+    """The exchange's symbols of a model's assets, in their order.
+
+    Parameters
+    ----------
+    given : symbols in the order of the assets; none: those of the assets' names.
+    listed : on the exchange.
+
+    Raises
+    ------
+    ConfigError
+        If they are not one for each asset, one is not listed, or one has another asset's name.
+    """
+    assets = model.symbols
+    symbols = list(given) or list(assets)
+    if len(symbols) != len(assets):
+        raise ConfigError(
+            f"symbols must be one for each asset of model {model.name!r},"
+            f" {', '.join(assets)}, was {symbols}"
+        )
+    for name, asset in zip(symbols, assets, strict=True):
+        if name not in listed:
+            raise ConfigError(
+                f"symbols must be of the exchange's, {', '.join(listed)}, was {name!r};"
+                f" the model's assets are {', '.join(assets)}"
+            )
+        others = [other for other in assets if other.upper().startswith(name.upper())]
+        if others and asset not in others:
+            raise ConfigError(
+                f"symbols: {name} has the place of the model's asset {asset}, and the name of"
+                f" {others[0]}; the assets are {', '.join(assets)}"
+            )
+    return symbols

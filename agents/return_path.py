@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 
 from marketsim import checks
 from marketsim.agent import Agent, Fill, Handle, OrderUpdate
-from marketsim.agents.drawn_path import bridge, plain_conditions, returns_model
+from marketsim.agents.drawn_path import (
+    bridge,
+    matched_symbols,
+    plain_conditions,
+    returns_model,
+)
 from marketsim.clock import NS_PER_SECOND, format_time, parse_span
 from marketsim.codes import Phase, Side
 from marketsim.errors import ConfigError, ModelError, StateError
@@ -31,6 +36,10 @@ LEAST_INCREMENTS = 1_000
 MAX_SPREAD_BPS = 10_000
 #: The displacement stays within this: a factor of e.
 MAX_DISPLACEMENT = 1.0
+#: Most volatility between points, by that of the returns around them.
+MAX_BRIDGE = 100.0
+#: Most lots of a quote: sums of them are counted in 64 bits.
+MAX_LOTS = 10**12
 #: Least pause before it quotes anew: two such agents in a symbol would fill every nanosecond.
 MIN_REFILL_NS = 1_000_000
 #: How long before the close it quotes for the last time [ns].
@@ -105,6 +114,8 @@ class ReturnPathAgent(Agent):
         }
         self.conditions = plain_conditions(conditions)
         self.bridge = checks.at_least_zero("bridge", bridge)
+        if self.bridge > MAX_BRIDGE:
+            raise ConfigError(f"bridge must be <= {MAX_BRIDGE:g}, was {bridge!r}")
         self.interval_ns = _span("interval", interval, 1)
         self.refill_ns = _span("refill", refill, MIN_REFILL_NS)
         self.half_life_ns = _span("half_life", half_life, 1)
@@ -145,7 +156,11 @@ class ReturnPathAgent(Agent):
     def on_start(self, market: Handle) -> None:
         """Draw the path, and begin to quote it."""
         try:
-            self.symbols = self._matched(market)
+            self.symbols = matched_symbols(self.symbols, self.generator, market.symbols)
+            for name in self.prices:
+                if name not in self.symbols:
+                    hint = checks.did_you_mean(name, self.symbols)
+                    raise ConfigError(f"prices: unknown symbol {name!r}{hint}")
             paths = self._draw(market)
         except (ConfigError, ModelError) as error:
             raise type(error)(f"agents.{market.name}: {error}") from error
@@ -163,31 +178,16 @@ class ReturnPathAgent(Agent):
             path = PricePath(times_ns, np.ascontiguousarray(paths[:, number]))
             path.write(simulation._market, market._book(name))
             first = float(paths[0, number])
-            self._lots[number] = max(round(self.depth / (first * market.money_of(name))), 1)
+            lots = max(round(self.depth / (first * market.money_of(name))), 1)
+            if lots > MAX_LOTS:
+                raise ConfigError(
+                    f"agents.{market.name}: depth must be of {MAX_LOTS:,} lots at most, was"
+                    f" {self.depth:g}, {lots:,} lots of {name}"
+                )
+            self._lots[number] = lots
             self._spacing_ticks[number] = max(round(self.spacing * first), 1)
         self.next_ns = market.open_ns
         market.wake_at(market.open_ns)
-
-    def _matched(self, market: Handle) -> list[str]:
-        """The exchange's symbols of the model's assets, in their order."""
-        assets = self.generator.symbols
-        symbols = self.symbols or list(assets)
-        if len(symbols) != len(assets):
-            raise ConfigError(
-                f"symbols must be one for each asset of model {self.generator.name!r},"
-                f" {', '.join(assets)}, was {symbols}"
-            )
-        for name in symbols:
-            if name not in market.symbols:
-                raise ConfigError(
-                    f"symbols must be of the exchange's, {', '.join(market.symbols)}, was {name!r};"
-                    f" the model's assets are {', '.join(assets)}"
-                )
-        unknown = [name for name in self.prices if name not in symbols]
-        if unknown:
-            hint = checks.did_you_mean(unknown[0], symbols)
-            raise ConfigError(f"prices: unknown symbol {unknown[0]!r}{hint}")
-        return symbols
 
     def _draw(self, market: Handle) -> NDArray[np.float64]:
         """The path of each symbol [ticks] at each renewal of the quotes, float64[n, d]."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marketsim.checks import at_least_zero, choice, integer, number, positive, sequence
+from marketsim.checks import at_least_zero, choice, integer, number, positive, sequence, text
 from marketsim.data.return_windows import Windows
 from marketsim.errors import ConfigError, DataError
 from marketsim.generators.cms_vae_network import DILATIONS, CmsVaeNetwork, Condition, Shape
@@ -70,7 +70,8 @@ class CmsVae(NetworkReturns):
     ) -> None:  # fmt: skip
         self.width, self.latent = integer("width", width, 1), integer("latent", latent, 1)
         self.convolution = choice("convolution", convolution, ("dilated", "plain"))
-        self.strategies = tuple(strategy(name) for name in sequence("strategies", strategies))
+        names = sequence("strategies", strategies)
+        self.strategies = tuple(strategy(text("strategies", name)) for name in names)
         if len({plan.name for plan in self.strategies}) < len(self.strategies):
             raise ConfigError(f"strategies must be different, was {list(strategies)}")
         self.kl = at_least_zero("kl", kl)

@@ -12,6 +12,7 @@ from marketsim.data.return_windows import UNKNOWN_S, Windows
 from marketsim.errors import ConfigError, DataError, ModelError
 from marketsim.generators.cms_vae_network import CmsVaeNetwork
 from marketsim.generators.training import Training
+from marketsim.strategies import strategy
 
 HOUR = 3600
 SMALL: dict[str, Any] = {"width": 8, "latent": 4}
@@ -248,6 +249,7 @@ def test_it_can_be_fitted_anew() -> None:
         ({"convolution": "wide"}, "convolution must be"),
         ({"strategies": ["EW", "XX"]}, "unknown strategy 'XX'"),
         ({"strategies": ["EW", "EW"]}, "strategies must be different"),
+        ({"strategies": [strategy("MR", window=5)]}, "strategies must be text"),  # not saved whole
         ({"condition": "regime"}, "condition must be"),
         ({"recent": 0}, "recent must be > 0 and <= 1, was 0"),
         ({"kl": -1}, "kl must be >= 0"),

@@ -132,6 +132,7 @@ def test_performance_by_hand() -> None:
     assert figures.turnover == pytest.approx(1.6)
     assert figures.costs == pytest.approx(0.004)
     assert math.isnan(risk.sharpe(np.zeros(5), 8.0))
+    assert math.isnan(risk.sharpe(np.diff(1.001 ** np.arange(50.0)) / 1.001 ** np.arange(49), 8.0))
     with pytest.raises(DataError, match="must be > 0 for returns, number 1 was -0.1"):
         risk.simple_returns(np.array([1.0, -0.1]))
 

@@ -188,7 +188,9 @@ def simple_returns(values: Floats) -> Floats:
 
 def sharpe(returns: Floats, bars_a_year: float) -> float:
     """Mean by standard deviation of returns, of a year; NaN where they do not vary."""
-    deviation = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
-    if deviation == 0:
+    mean, deviation = float(np.mean(returns)), 0.0
+    if len(returns) > 1:
+        deviation = float(np.std(returns, ddof=1))
+    if deviation <= 1e-12 * abs(mean):  # rounding alone makes equal returns differ
         return float("nan")
-    return float(np.mean(returns)) / deviation * float(np.sqrt(bars_a_year))
+    return mean / deviation * float(np.sqrt(bars_a_year))
