@@ -395,6 +395,15 @@ def test_a_fold_is_tested_on_what_comes_after_its_training(bars: Path) -> None:
         assert ends_s < test.time_s[before] <= ends_s + 3 * HOUR
 
 
+def test_corrected_test_bars_are_other_bars(bars: Path) -> None:
+    [fold] = returns_tasks.folds(returns_tasks.open_bars((str(bars),)), 1)
+    close = fold.arbitrage.close.copy()
+    close[-1, 0] *= 1.01
+    other = replace(fold, arbitrage=replace(fold.arbitrage, close=close))
+    assert returns_tasks.fold_digest(other) != returns_tasks.fold_digest(fold)
+    assert returns_tasks.fold_digest(replace(fold)) == returns_tasks.fold_digest(fold)
+
+
 def test_tasks_on_bars(
     bars: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,10 +121,10 @@ class ReturnsComparison:
         """Dates of the folds over the bars, and what tells these bars from others."""
         if not self.plan.bars:
             return [], None
-        from marketsim.comparison.returns_tasks import folds, open_bars, span
+        from marketsim.comparison.returns_tasks import fold_digest, folds, open_bars, span
 
         found = folds(open_bars(self.plan.bars), self.plan.folds)
-        return [span(fold) for fold in found], ",".join(digest(fold.train) for fold in found)
+        return [span(fold) for fold in found], ",".join(map(fold_digest, found))
 
     def _window_jobs(self, rows: Sequence[str]) -> list[dict[str, Any]]:
         """A job for each row, split and seed."""

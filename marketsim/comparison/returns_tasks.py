@@ -1,5 +1,6 @@
 """Tasks on bars of many assets: forecasts and arbitrage by what a generator knows of the past."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from marketsim.comparison.returns_measures import Figures
+from marketsim.comparison.returns_plan import digest
 from marketsim.data.bars import Bars
 from marketsim.data.crypto import read_bars
 from marketsim.data.return_windows import Windows
@@ -58,6 +60,15 @@ def open_bars(paths: "tuple[str | Path, ...]") -> Bars:
             f" were of {len(bars.symbols)}"
         )
     return bars
+
+
+def fold_digest(fold: Fold) -> str:
+    """What tells a fold's windows and bars from others, 32 hex digits."""
+    found = hashlib.sha256(digest(fold.train).encode())
+    for bars in (fold.forecast, fold.arbitrage):
+        for part in (bars.time_s, bars.close):
+            found.update(np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()[:32]
 
 
 def folds(bars: Bars, number: int) -> list[Fold]:
