@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from marketsim.comparison.returns import Part, ReturnsComparison
-from marketsim.comparison.returns_measures import KINDS, RANKED, fan
+from marketsim.comparison.returns_measures import KINDS, RANKED, by_split, fan
 from marketsim.comparison.returns_rows import ABLATION, ROWS, VAR_BASE
 from marketsim.comparison.returns_statements import statements
 from marketsim.executor import Failure
@@ -102,14 +102,6 @@ def _costs(outcome: Mapping[str, Any]) -> dict[str, float]:
     if drawn["wall_s"] > 0:
         found["windows a second"] = drawn["windows"] / drawn["wall_s"]
     return found
-
-
-def by_split(found: Mapping[str, Any]) -> dict[str, float]:
-    """A figure's mean over seeds on each split."""
-    splits: dict[str, list[float]] = {}
-    for place, value in found["values"].items():
-        splits.setdefault(place.partition(",")[0], []).append(value)
-    return {name: float(np.mean(values)) for name, values in splits.items()}
 
 
 def mean_ranks(rows: Mapping[str, Mapping[str, Any]], kind: str) -> dict[str, float]:

@@ -127,3 +127,11 @@ def fan(windows: Windows) -> list[list[float]]:
 def plain(found: Figures) -> dict[str, Any]:
     """As JSON values: None for what is not finite."""
     return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
+
+
+def by_split(found: Mapping[str, Any]) -> dict[str, float]:
+    """A figure's mean over seeds on each split."""
+    splits: dict[str, list[float]] = {}
+    for place, value in found["values"].items():
+        splits.setdefault(place.partition(",")[0], []).append(value)
+    return {name: float(np.mean(values)) for name, values in splits.items()}

@@ -32,7 +32,9 @@ def gaps_figure(content: Mapping[str, Any]) -> Figure | None:
                 _dot(axis, place, row, f"{kind} {gap}", hollow=kind != "training")
         _finish(axis, gap)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        low, high = axis.get_xlim()
+        subs = (1.0, 2.0, 5.0) if high < 200 * low else (1.0,)  # as many as do not overlap
+        axis.xaxis.set_major_locator(LogLocator(subs=subs))
         axis.xaxis.set_major_formatter(FuncFormatter(grouped))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlabel("bps of capital", fontsize=8, color=INK)

@@ -207,7 +207,9 @@ def _forecast_grid(rows: Mapping[str, Any], kind: str) -> Grid | None:
     chosen = {name: rows[name] for name in FORECAST if name in rows}
     note = (
         "windows drawn for each test window from what was known when it began: not to be held"
-        " against rows that know nothing after training; std ratio: 1 is best"
+        " against rows that know nothing after training. The bootstrap's are nearly all windows of"
+        " the test part itself, some days late, so that all of them together are like it; std"
+        " ratio: 1 is best"
     )
     columns = [*_ranked(kind), ("std ratio", _cell("std ratio", digits=2))]
     return _grid(f"A day ahead, {kind} strategies", chosen, columns, note)
