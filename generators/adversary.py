@@ -1,5 +1,6 @@
 """Networks that learn from each other: whose turn it is, and what keeps critics smooth."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -38,11 +39,13 @@ class AdversarialNetwork(ReturnNetwork):
         self.critics.requires_grad_(True)
         return losses
 
+    @abstractmethod
     def critic_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        raise NotImplementedError
+        """Losses of the critics, by name."""
 
+    @abstractmethod
     def generator_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        raise NotImplementedError
+        """Losses of the generator, by name."""
 
 
 def taken_for_real(scores: Tensor) -> Tensor:

@@ -146,18 +146,20 @@ class CmsVae(NetworkReturns):
         super()._learn(windows, condition, seed, progress)
 
     def sample_path(
-        self, steps: int, n: int = 1, *, overlap: int | None = None, candidates: int = 2048,
+        self, steps: int, n: int = 1, *, overlap: int | None = None,
+        candidates: int | None = None,
         seed: int = 0,
     ) -> Floats:  # fmt: skip
         """See :meth:`ReturnGenerator.sample_path`.
 
         A model of the past draws each window for the returns before it: there is nothing to choose,
-        and ``overlap`` is refused.
+        and ``overlap`` and ``candidates`` are refused.
         """
         if self.condition != "past":
             return super().sample_path(steps, n, overlap=overlap, candidates=candidates, seed=seed)
-        if overlap is not None:
-            raise ConfigError(f"overlap: a model of the past needs none, was {overlap!r}")
+        for name, value in (("overlap", overlap), ("candidates", candidates)):
+            if value is not None:
+                raise ConfigError(f"{name}: a model of the past needs none, was {value!r}")
         self._refuse_unfitted()
         integer("steps", steps, 1)
         rng = np.random.default_rng(integer("seed", seed, 0))

@@ -1,6 +1,6 @@
 """Base of generators of returns whose network torch trains and samples."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,19 +24,19 @@ Floats = NDArray[np.float32]
 AT_ONCE = 4096
 
 
-class ReturnNetwork(nn.Module):
+class ReturnNetwork(nn.Module, ABC):
     """A network that learns windows of scaled returns, and draws them."""
 
+    @abstractmethod
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean losses by name, of a batch with ``returns`` (batch, steps, assets).
 
         Networks that play against each other take turns: the losses of one of them at a time.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def draw(self, n: int, random: torch.Generator, condition: Tensor | None) -> Tensor:
         """Draw scaled windows (n, steps, assets); all chance is from ``random``."""
-        raise NotImplementedError
 
 
 class WindowTask:

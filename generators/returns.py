@@ -111,7 +111,8 @@ class ReturnGenerator(Generator):
         return Windows(drawn, prices, np.full(n, UNKNOWN_S), self.symbols, self.step_s)
 
     def sample_path(
-        self, steps: int, n: int = 1, *, overlap: int | None = None, candidates: int = 2048,
+        self, steps: int, n: int = 1, *, overlap: int | None = None,
+        candidates: int | None = None,
         seed: int = 0,
     ) -> Returns:  # fmt: skip
         """Draw long paths of windows that follow on from each other: float32[n, steps, d].
@@ -120,7 +121,7 @@ class ReturnGenerator(Generator):
         ----------
         overlap : returns by which windows are matched to the path (see
             :func:`marketsim.generators.stitching.joined`); None: a quarter of a window
-        candidates : windows that are drawn at each seam, to choose from
+        candidates : windows that are drawn at each seam, to choose from; None: 2048
 
         Raises
         ------
@@ -137,7 +138,11 @@ class ReturnGenerator(Generator):
         def draw(count: int) -> Returns:
             return self.sample(count, seed=int(rng.integers(2**62)))
 
-        return joined(draw, n, steps, self.steps // 4 if overlap is None else overlap, candidates)
+        return joined(
+            draw, n, steps,
+            self.steps // 4 if overlap is None else overlap,
+            2048 if candidates is None else candidates,
+        )  # fmt: skip
 
     @abstractmethod
     def _learn(self, windows: Windows, labels: NDArray[Any] | None, seed: int,

@@ -176,6 +176,8 @@ def test_paths_go_on_from_the_past() -> None:
     np.testing.assert_array_equal(path[:, :60], model.sample_path(60, 4, seed=2))
     with pytest.raises(ConfigError, match="overlap: a model of the past needs none"):
         model.sample_path(10, overlap=3)
+    with pytest.raises(ConfigError, match="candidates: a model of the past needs none"):
+        model.sample_path(10, candidates=9)
 
 
 def test_pasts_can_be_forgotten() -> None:

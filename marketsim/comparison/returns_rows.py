@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from marketsim.checks import did_you_mean
+from marketsim.comparison.rows import whole_steps
 from marketsim.errors import ConfigError
 
 #: Kinds of rows, in the order in which they are shown.
@@ -129,15 +130,7 @@ def check_budgets(budgets: Mapping[str, Any]) -> dict[str, int]:
     ConfigError
         A name is unknown or not trained in steps, or a number is no whole number above 0.
     """
-    networks = {name for name, row in ROWS.items() if row.network}
-    for name, steps in budgets.items():
-        if name not in networks:
-            raise ConfigError(
-                f"train-steps: unknown network {name!r}{did_you_mean(name, networks)}"
-            )
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise ConfigError(f"train-steps {name} must be a whole number > 0, was {steps!r}")
-    return dict(budgets)
+    return whole_steps(budgets, {name for name, row in ROWS.items() if row.network})
 
 
 def steps_of(name: str, budgets: Mapping[str, int]) -> int | None:

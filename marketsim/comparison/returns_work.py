@@ -1,10 +1,9 @@
 """One part of a comparison of returns, as a worker does it: fit, draw, measure."""
 
-import contextlib
 import functools
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +34,12 @@ def measure_windows(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> 
     ConfigError, DataError, ModelError
         As the generator does.
     """
+    from marketsim.generators.training import cpu_threads
+
     train, test = _parts(plan, job["split"])
-    with one_thread():
+    with cpu_threads(1):  # sums are the same then, whoever works beside
         fit, fake, drawing_s = _draw(train, len(test), models, job)
-        fake = measures.priced_like(fake, test)
-        found, failed = measures.figures(job["measures"], train, test, fake, job["seed"])
-    return {
-        "fit": fit,
-        "sample": {"windows": len(fake), "wall_s": drawing_s},
-        "figures": measures.plain(found),
-        "failed": failed,
-        "fan": measures.fan(fake),
-    }
+        return _measured(train, test, fake, drawing_s, fit, job)
 
 
 def measure_bars(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,9 +52,10 @@ def measure_bars(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> dic
     dict of JSON values: ``fit``, ``sample``, ``figures``
     """
     from marketsim.comparison import returns_tasks as tasks
+    from marketsim.generators.training import cpu_threads
 
     fold = _folds(plan.bars, plan.folds)[job["fold"]]
-    with one_thread():
+    with cpu_threads(1):  # sums are the same then, whoever works beside
         fit, fake, drawing_s = _draw(fold.train, tasks.DRAWN, models, job)
         found = tasks.task_figures(fold, fake, job["seed"])
     return {
@@ -77,10 +71,11 @@ def measure_forecast(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) ->
     Parameters, results and errors are those of :func:`measure_windows`.
     """
     from marketsim.comparison import returns_forecast as forecast
+    from marketsim.generators.training import cpu_threads
 
     windows = _all_windows(plan)
     train, test = _parts(plan, job["split"])
-    with one_thread():
+    with cpu_threads(1):  # sums are the same then, whoever works beside
         model = None if job["generator"] is None else _model(train, models, job)
         past = windows.steps if model is None else model.generator.past
         test, pasts = forecast.known_before(windows, test, past)
@@ -90,23 +85,31 @@ def measure_forecast(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) ->
         else:
             fake = model.generator.sample_windows(len(test), pasts, seed=job["seed"])
         drawing_s = time.perf_counter() - start_s
-        fake = measures.priced_like(fake, test)
-        found, failed = measures.figures(job["measures"], train, test, fake, job["seed"])
+        return _measured(train, test, fake, drawing_s, None, job)
+
+
+def work_on(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Do a job of any kind."""
+    return _KINDS[job["kind"]](plan, models, job)
+
+
+_KINDS = {"windows": measure_windows, "bars": measure_bars, "forecast": measure_forecast}
+
+
+def _measured(
+    train: Windows, test: Windows, fake: Windows, drawing_s: float, fit: dict[str, Any] | None,
+    job: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """What is said of generated windows beside a test part."""
+    fake = measures.priced_like(fake, test)
+    found, failed = measures.figures(job["measures"], train, test, fake, job["seed"])
     return {
-        "fit": None,
+        "fit": fit,
         "sample": {"windows": len(fake), "wall_s": drawing_s},
         "figures": measures.plain(found),
         "failed": failed,
         "fan": measures.fan(fake),
     }
-
-
-def work_on(plan: ReturnsPlan, models: Path, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Do a job of either kind."""
-    return _KINDS[job["kind"]](plan, models, job)
-
-
-_KINDS = {"windows": measure_windows, "bars": measure_bars, "forecast": measure_forecast}
 
 
 def _draw(
@@ -161,16 +164,3 @@ def _parts(plan: ReturnsPlan, number: int) -> tuple[Windows, Windows]:
 
 def _all_windows(plan: ReturnsPlan) -> Windows:
     return _opened(plan.data, plan.window, plan.stride, plan.assets, plan.price)
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: its sums are the same then, whoever works beside."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

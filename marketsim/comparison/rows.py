@@ -1,6 +1,6 @@
 """Rows of the comparison of order flow: where each one's markets come from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,7 +114,11 @@ def check_budgets(budgets: Mapping[str, Any]) -> dict[str, int]:
     ConfigError
         A model is unknown or is not trained in steps, or a number is no whole number above 0.
     """
-    networks = {name for name, model in MODELS.items() if model.network}
+    return whole_steps(budgets, {name for name, model in MODELS.items() if model.network})
+
+
+def whole_steps(budgets: Mapping[str, Any], networks: Collection[str]) -> dict[str, int]:
+    """Budgets as they are, if they are of ``networks`` and in whole steps; errors as above."""
     for name, steps in budgets.items():
         if name not in networks:
             raise ConfigError(
